@@ -1,0 +1,1 @@
+//! Consensus rules, best chain, UTXO set, block store, mempool.

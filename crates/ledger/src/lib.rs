@@ -1,0 +1,1 @@
+//! The books: share log, payout window, balances, payout split.

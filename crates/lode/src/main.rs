@@ -1,0 +1,3 @@
+//! The `lode` program: command line, config, wiring, progress and exit.
+
+fn main() {}

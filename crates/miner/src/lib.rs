@@ -1,0 +1,1 @@
+//! CPU miner: work from a pool or a node, search, submit.

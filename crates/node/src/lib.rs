@@ -1,0 +1,1 @@
+//! Embedded node: sync, relay, JSON-RPC, block templates.

@@ -1,0 +1,1 @@
+//! Peer protocol as a state machine without IO, and a tokio driver.

@@ -1,0 +1,1 @@
+//! Proof of work: verify one, search many.

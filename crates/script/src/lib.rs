@@ -1,0 +1,1 @@
+//! Script interpreter and signature hashes.

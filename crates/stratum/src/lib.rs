@@ -1,0 +1,1 @@
+//! Stratum V1 messages, used by pool and miner alike.

@@ -1,0 +1,1 @@
+//! Keys, coin choice, signing, history.
