@@ -46,7 +46,7 @@ pub(crate) const LITECOIN: Coin = Coin {
     retarget: EACH_BLOCK,
     coinbase_maturity: 10,
     deployments: Deployments { segwit: Some(0), ..FROM_THE_START },
-    genesis: Genesis { bits: 0x1e7f_ffff, nonce: 0, time: 1_763_596_801, ..GENESIS },
+    genesis: Genesis { bits: 0x1e7f_ffff, nonce: 102_574, time: 1_763_596_801, ..GENESIS },
     magic: *b"lolt",
     p2p_port: 29_444,
     rpc_port: 29_443,

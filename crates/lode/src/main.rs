@@ -1,3 +1,45 @@
-//! The `lode` program: command line, config, wiring, progress and exit.
+//! The `lode` program: command line, config, wiring, progress and exit. Each command is a module of its own with an
+//! `Args` struct and a `run`; this file only says which there are.
 
-fn main() {}
+mod cli;
+mod logging;
+mod node;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Proof-of-work electronic cash in one program: a node, a wallet, a miner, and a mining pool that never holds its
+/// miners' money.
+#[derive(Parser)]
+#[command(name = "lode", version, propagate_version = true, arg_required_else_help = true)]
+struct Lode {
+    #[command(flatten)]
+    logging: logging::Args,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a full node
+    Node(node::Args),
+    /// Ask a node by JSON-RPC
+    Cli(cli::Args),
+}
+
+fn main() -> ExitCode {
+    let lode = Lode::parse();
+    logging::start(&lode.logging);
+    let done = match lode.command {
+        Command::Node(args) => node::run(args),
+        Command::Cli(args) => cli::run(args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lode: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
