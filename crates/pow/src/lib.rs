@@ -1,24 +1,20 @@
 //! Proof of work: verify one, search many.
+//!
+//! Floor 1 of the house: no IO, no clocks, no threads of its own. The node and the pool check hashes with it
+//! ([`sha256d_80`], [`scrypt_1024_1_1`], [`Scrypt`] for many at once), the miner searches with it ([`Searcher`]).
+//! Which code does the work is chosen at run time by what the processor can do.
+//!
+//! This is the only crate with `unsafe` code: SIMD instructions behind a check that the processor has them.
+//!
+//! Hashes are in the order in which their bytes come out. Read as a number they are little-endian, and a hash meets
+//! a [`Target`](lode_primitives::Target) where that number is not greater.
 
-use lode_primitives::sha256d;
+mod algorithm;
+mod scrypt;
+mod search;
+mod sha256d;
 
-/// What a coin's blocks prove their work with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PowAlgorithm {
-    /// SHA-256 twice over the 80 header bytes (Bitcoin).
-    Sha256d,
-    /// scrypt with N = 1024, r = 1, p = 1 over the 80 header bytes (Litecoin).
-    Scrypt,
-    /// A chain of primes whose origin is a multiple of the header's hash (Primecoin, Datacoin).
-    PrimeChain,
-}
-
-impl PowAlgorithm {
-    /// The hash that is held against the target, in internal byte order, or `None` where work is no hash.
-    pub fn hash(self, header: &[u8; 80]) -> Option<[u8; 32]> {
-        match self {
-            Self::Sha256d => Some(sha256d(header)),
-            Self::Scrypt | Self::PrimeChain => None,
-        }
-    }
-}
+pub use algorithm::{PowAlgorithm, UnknownAlgorithm};
+pub use scrypt::{Kernel as ScryptKernel, Scrypt, scrypt_1024_1_1};
+pub use search::{Found, Searcher};
+pub use sha256d::{Kernel as Sha256dKernel, sha256d_80};

@@ -1,0 +1,98 @@
+//! Two hashes in each AVX2 register, two registers in step.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::{
+    __m256i, _mm_cvtsi128_si32, _mm256_add_epi32, _mm256_castsi256_si128, _mm256_extracti128_si256,
+    _mm256_loadu_si256, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_shuffle_epi32, _mm256_slli_epi32,
+    _mm256_srli_epi32, _mm256_storeu_si256, _mm256_xor_si256,
+};
+
+use super::pbkdf2::Block;
+use super::rows::{Line, Rows, mix};
+
+const GROUPS: usize = 2;
+/// Hashes this kernel mixes at once.
+pub(super) const LANES: usize = 2 * GROUPS;
+
+/// Whether this processor has what this file uses.
+#[inline]
+pub(super) fn available() -> bool {
+    is_x86_feature_detected!("avx2")
+}
+
+#[derive(Clone, Copy)]
+struct Row(__m256i);
+
+// SAFETY: every method needs AVX2, which `mix_lanes` enables and its caller has found.
+unsafe impl Rows for Row {
+    const HASHES: usize = 2;
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        unsafe { Self(_mm256_add_epi32(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn xor(self, other: Self) -> Self {
+        unsafe { Self(_mm256_xor_si256(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn rol<const N: i32, const M: i32>(self) -> Self {
+        unsafe { Self(_mm256_or_si256(_mm256_slli_epi32::<N>(self.0), _mm256_srli_epi32::<M>(self.0))) }
+    }
+
+    #[inline(always)]
+    unsafe fn up_one(self) -> Self {
+        unsafe { Self(_mm256_shuffle_epi32::<0x93>(self.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn across(self) -> Self {
+        unsafe { Self(_mm256_shuffle_epi32::<0x4e>(self.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn down_one(self) -> Self {
+        unsafe { Self(_mm256_shuffle_epi32::<0x39>(self.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: &[*const u32]) -> [Self; 4] {
+        // SAFETY: both pointers are good for 16 words, two registers' worth.
+        unsafe {
+            let half = |h: usize, i: usize| _mm256_loadu_si256(from[h].add(8 * i).cast());
+            let (a, b) = ([half(0, 0), half(0, 1)], [half(1, 0), half(1, 1)]);
+            let low = |i: usize| Self(_mm256_permute2x128_si256::<0x20>(a[i], b[i]));
+            let high = |i: usize| Self(_mm256_permute2x128_si256::<0x31>(a[i], b[i]));
+            [low(0), high(0), low(1), high(1)]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(rows: [Self; 4], to: &[*mut u32]) {
+        // SAFETY: both pointers are good for 16 words, two registers' worth.
+        unsafe {
+            for i in 0..2 {
+                let (even, odd) = (rows[2 * i].0, rows[2 * i + 1].0);
+                _mm256_storeu_si256(to[0].add(8 * i).cast(), _mm256_permute2x128_si256::<0x20>(even, odd));
+                _mm256_storeu_si256(to[1].add(8 * i).cast(), _mm256_permute2x128_si256::<0x31>(even, odd));
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn first_words(self, out: &mut [u32]) {
+        unsafe {
+            out[0] = _mm_cvtsi128_si32(_mm256_castsi256_si128(self.0)).cast_unsigned();
+            out[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256::<1>(self.0)).cast_unsigned();
+        }
+    }
+}
+
+/// ROMix of [`LANES`] blocks.
+#[target_feature(enable = "avx2")]
+pub(super) fn mix_lanes(blocks: &mut [Block; LANES], scratch: &mut [Line]) {
+    // SAFETY: this function enables the feature that Row needs.
+    unsafe { mix::<Row, GROUPS, LANES>(blocks, scratch) }
+}
