@@ -1,1 +1,27 @@
 //! Peer protocol as a state machine without IO, and a tokio driver.
+//!
+//! How a node uses it:
+//! - it implements [`View`]: what the network may know of chain and mempool;
+//! - it calls [`start`] and gets a handle, [`P2p`], and a channel of [`Event`]s: headers, blocks and transactions to
+//!   judge, in an order in which they can be judged one after the other;
+//! - it judges them on a thread of its own, while the network goes on, and gives each its verdict back
+//!   ([`P2p::headers_verdict`], [`P2p::block_verdict`], [`P2p::transaction_verdict`]);
+//! - it says when the best chain has another tip ([`P2p::tip_changed`]).
+//!
+//! The parts: [`message`] is the wire form of every message, [`frame`] what goes around it on a plain connection;
+//! [`Peers`] is the state machine, made of small managers (handshake, addresses, headers, downloads, compact blocks,
+//! transactions, slots); `driver` has the sockets. The machine gets time, randomness and messages as arguments and
+//! gives messages and events out, so a test can join many of them and let hours pass in milliseconds.
+
+mod driver;
+mod event;
+pub mod frame;
+pub mod message;
+mod options;
+mod view;
+
+pub use driver::{NetTotals, P2p, StartError, start};
+pub use event::{ConnectionKind, Event, PeerId, PeerInfo, Time, TxVerdict, Verdict};
+pub use message::Message;
+pub use options::Options;
+pub use view::{HeaderInfo, TxRef, View};
