@@ -55,6 +55,11 @@ pub(crate) fn percent(part: f64) -> String {
     format!("{:.2} %", part * 100.0)
 }
 
+/// `1 block`, `2 blocks`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A long id with its middle left out: `00000000000f…26f`.
 pub(crate) fn short(id: &str) -> String {
     match (id.get(..12), id.get(id.len().saturating_sub(6)..)) {

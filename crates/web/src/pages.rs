@@ -4,7 +4,7 @@ use lode_primitives::Amount;
 use maud::{DOCTYPE, Markup, html};
 
 use crate::chart;
-use crate::format::{ago, hash_rate, percent, scaled, short, span};
+use crate::format::{ago, counted, hash_rate, percent, scaled, short, span};
 use crate::view::{BlockState, BlockView, MinerView, PayoutsView, PoolView};
 
 /// The frame: head, navigation, and `main`, which the script replaces when something changed.
@@ -83,7 +83,7 @@ pub(crate) fn pool(pool: &PoolView, blocks: &[BlockView]) -> Markup {
         h1 { "Pool" }
         dl.figures {
             (figure("Hash rate", hash_rate(pool.hash_rate), format!("a block in {} on average", span(wait))))
-            (figure("Miners", pool.miners, format!("{} connections", pool.connections)))
+            (figure("Miners", pool.miners, counted(pool.connections, "connection")))
             (figure("Blocks found", pool.blocks_found, pool.luck.map_or_else(
                 || "none yet".to_owned(), |luck| format!("luck {}", percent(luck)))))
             (figure("This block so far", percent(pool.effort), "of the work one takes"))
@@ -195,10 +195,10 @@ pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
         h1 { "Miner" }
         p.id { (miner.address) }
         dl.figures {
-            (figure("Hash rate", hash_rate(miner.hash_rate), format!("{} workers", miner.workers.len())))
+            (figure("Hash rate", hash_rate(miner.hash_rate), counted(miner.workers.len() as u64, "worker")))
             (figure("Work in the window", scaled(miner.work), format!("{} of all", percent(miner.part))))
             (figure("Next block would pay", miner.next_block, &pool.ticker))
-            (figure("Paid", miner.paid, format!("{} in {} blocks", pool.ticker, miner.payments.len())))
+            (figure("Paid", miner.paid, format!("{} in {}", pool.ticker, counted(miner.payments.len() as u64, "block"))))
             (figure("Owed", miner.owed, if miner.owed < Amount::ZERO { "paid ahead by this much" } else {
                 "joins a coming block's payout" }))
         }
