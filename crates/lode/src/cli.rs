@@ -1,12 +1,89 @@
-//! `lode cli`: one JSON-RPC call to a node.
+//! `lode cli`: one JSON-RPC call to a node, this program's or any other that speaks bitcoind's JSON-RPC.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use lode_node::rpc::client::{RpcAuth, RpcClient, RpcClientError};
+use lode_node::rpc::{Credentials, from_words, method_args};
+use serde_json::Value;
+
+use crate::node::{default_data_dir, read_password};
 
 /// What `lode cli` takes.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Which coin's node
+    #[arg(long, default_value = "bitcoin")]
+    coin: String,
+    /// Which of its networks: main, testnet4, signet, regtest, local
+    #[arg(long, default_value = "main")]
+    network: String,
+    /// The node's data directory; its cookie is DIR/<coin>/<network>/.cookie
+    #[arg(long, env = "LODE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where the node's RPC listens [default: this machine, the coin's port]
+    #[arg(long, value_name = "HOST:PORT")]
+    rpc: Option<String>,
+    /// A cookie file elsewhere (a bitcoind's, say)
+    #[arg(long, value_name = "FILE", conflicts_with = "rpc_user")]
+    rpc_cookie: Option<PathBuf>,
+    /// Log in as this user; the password comes from LODE_RPC_PASSWORD or --rpc-password-file
+    #[arg(long, value_name = "USER")]
+    rpc_user: Option<String>,
+    /// A file with the password in its first line
+    #[arg(long, value_name = "FILE", requires = "rpc_user")]
+    rpc_password_file: Option<PathBuf>,
+    /// Parameters are NAME=VALUE
+    #[arg(long)]
+    named: bool,
+    /// Seconds to wait for the answer
+    #[arg(long, default_value_t = 900, value_name = "SECONDS")]
+    timeout: u64,
+    /// The method; `help` lists them all
+    #[arg(default_value = "help")]
+    method: String,
+    /// Its parameters: text as it is, all else as JSON
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    params: Vec<String>,
+}
 
-/// Makes the call and prints its answer.
-pub(crate) fn run(_: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("the node is not there yet")
+/// Makes the call and prints its answer. The exit code of a refused call is its error code without the sign.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let coin = lode_coins::find(&args.coin, &args.network)?;
+    let auth = match args.rpc_user {
+        Some(user) => {
+            let password = read_password(args.rpc_password_file.as_deref())?
+                .context("--rpc-user needs a password: set LODE_RPC_PASSWORD or give --rpc-password-file")?;
+            RpcAuth::User(Credentials { user, password })
+        }
+        None => RpcAuth::Cookie(match args.rpc_cookie {
+            Some(file) => file,
+            None => args.data_dir.map_or_else(default_data_dir, Ok)?.join(coin.directory()).join(".cookie"),
+        }),
+    };
+    let address = args.rpc.unwrap_or_else(|| format!("127.0.0.1:{}", coin.rpc_port));
+    let client = RpcClient::new(&address, auth)?;
+    let params =
+        from_words(method_args(&args.method), &args.params, args.named).map_err(anyhow::Error::msg)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let called =
+        runtime.block_on(client.call_within(&args.method, params, Duration::from_secs(args.timeout)));
+    match called {
+        Ok(Value::Null) => Ok(ExitCode::SUCCESS),
+        Ok(Value::String(text)) => {
+            println!("{text}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(value) => {
+            println!("{}", serde_json::to_string_pretty(&value)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(RpcClientError::Rpc(error)) => {
+            eprintln!("error code: {}\nerror message:\n{}", error.code, error.message);
+            Ok(ExitCode::from(u8::try_from(error.code.unsigned_abs()).unwrap_or(1)))
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -1,0 +1,16 @@
+//! JSON-RPC with bitcoind's method names, parameters, shapes and codes: server, client and methods.
+
+mod auth;
+pub mod client;
+mod descriptor;
+mod error;
+mod json;
+mod methods;
+mod params;
+mod server;
+mod table;
+
+pub use auth::Credentials;
+pub use error::{RpcError, code};
+pub use params::{Arg, Kind, from_words};
+pub use table::method_args;
