@@ -1,0 +1,252 @@
+//! The pages. Each is a function from a view to HTML; the frame around them is the same.
+
+use lode_primitives::Amount;
+use maud::{DOCTYPE, Markup, html};
+
+use crate::chart;
+use crate::format::{ago, counted, hash_rate, percent, scaled, short, span};
+use crate::view::{BlockState, BlockView, MinerView, PayoutsView, PoolView};
+
+/// The frame: head, navigation, and `main`, which the script replaces when something changed.
+fn frame(title: &str, pool: &PoolView, main: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · Lode" }
+                link rel="stylesheet" href="/style.css";
+                link rel="icon" href="/icon.svg" type="image/svg+xml";
+                script src="/live.js" defer {}
+            }
+            body {
+                header {
+                    nav {
+                        a.brand href="/" { "Lode" }
+                        a href="/" { "Pool" }
+                        a href="/blocks" { "Blocks" }
+                        form action="/miner" method="get" role="search" {
+                            input name="address" placeholder="Your payout address" aria-label="Your payout address"
+                                maxlength="127" required;
+                            button { "Show miner" }
+                        }
+                    }
+                    p.coin { (pool.coin) " " (pool.network) span #live title="updates as things happen" { "live" } }
+                }
+                main { (main) }
+                footer {
+                    "Paid straight from each block's coinbase: this pool never holds its miners' money. "
+                    a href="/api/v1/pool" { "API" } " · " a href="/metrics" { "Metrics" }
+                }
+            }
+        }
+    }
+}
+
+fn figure(label: &str, value: impl std::fmt::Display, note: impl std::fmt::Display) -> Markup {
+    html! { div.figure { dt { (label) } dd { (value.to_string()) small { (note.to_string()) } } } }
+}
+
+fn amount(value: Amount) -> Markup {
+    let text = value.to_string();
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    html! { span.amount { (whole) "." span { (fraction) } } }
+}
+
+fn miner_link(address: &str) -> Markup {
+    html! { a.id href=(format!("/miner/{address}")) title=(address) { (short(address)) } }
+}
+
+fn block_link(hash: &str) -> Markup {
+    html! { a.id href=(format!("/block/{hash}")) title=(hash) { (short(hash)) } }
+}
+
+fn state(state: &BlockState) -> Markup {
+    let (class, text) = match state {
+        BlockState::Found => ("wait", "found, given to the nodes".to_owned()),
+        BlockState::Confirmed { depth } if *depth >= 100 => ("good", "buried".to_owned()),
+        BlockState::Confirmed { depth: 1 } => ("good", "1 confirmation".to_owned()),
+        BlockState::Confirmed { depth } => ("good", format!("{depth} confirmations")),
+        BlockState::Orphaned => ("bad", "orphaned".to_owned()),
+        BlockState::Rejected { reason } => ("bad", format!("refused: {reason}")),
+    };
+    html! { span.state.(class) { (text) } }
+}
+
+/// The front page.
+pub(crate) fn pool(pool: &PoolView, blocks: &[BlockView]) -> Markup {
+    let refused: u64 = pool.shares_refused.iter().map(|(_, count)| count).sum();
+    let wait = pool.work_per_block / pool.hash_rate;
+    let main = html! {
+        @for notice in &pool.notices { p.notice role="alert" { (notice) } }
+        h1 { "Pool" }
+        dl.figures {
+            (figure("Hash rate", hash_rate(pool.hash_rate), format!("a block in {} on average", span(wait))))
+            (figure("Miners", pool.miners, counted(pool.connections, "connection")))
+            (figure("Blocks found", pool.blocks_found, pool.luck.map_or_else(
+                || "none yet".to_owned(), |luck| format!("luck {}", percent(luck)))))
+            (figure("This block so far", percent(pool.effort), "of the work one takes"))
+            (figure("Shares", pool.shares_accepted, format!("{refused} refused")))
+            (figure("Network", scaled(pool.difficulty), format!("difficulty at height {}", pool.tip_height)))
+        }
+        (chart::line(&pool.hash_rate_history, &hash_rate(
+            pool.hash_rate_history.iter().map(|point| point.1).fold(0.0, f64::max)), "Hash rate"))
+        @if !pool.shares_refused.is_empty() {
+            p.refused { "Refused: " @for (i, (reason, count)) in pool.shares_refused.iter().enumerate() {
+                @if i > 0 { ", " } (count) " " (reason)
+            } }
+        }
+        section {
+            h2 { "Mine here" }
+            pre { "lode mine -o " (pool.stratum_url) " -u YOUR-ADDRESS.worker" }
+            p { "Any Stratum V1 miner will do. Paid by " (pool.window) ", fee "
+                (percent(f64::from(pool.fee_basis_points) / 10_000.0)) ", in the coinbase of each block found." }
+        }
+        section { h2 { "Last blocks" } (block_table(pool, blocks)) p { a href="/blocks" { "All blocks" } } }
+        section {
+            h2 { "The next block would pay" }
+            (payout_table(pool, &pool.next_block))
+        }
+    };
+    frame("Pool", pool, &main)
+}
+
+/// All found blocks.
+pub(crate) fn blocks(pool: &PoolView, blocks: &[BlockView]) -> Markup {
+    frame("Blocks", pool, &html! { h1 { "Blocks found" } (block_table(pool, blocks)) })
+}
+
+fn block_table(pool: &PoolView, blocks: &[BlockView]) -> Markup {
+    if blocks.is_empty() {
+        return html! { p.empty { "No block yet. The first takes " (span(pool.work_per_block / pool.hash_rate))
+        " on average at this hash rate." } };
+    }
+    html! {
+        div.wide { table {
+            thead { tr {
+                th { "Height" } th { "Block" } th { "Found" } th { "By" } th.number { "Reward, " (pool.ticker) }
+                th.number { "Payees" } th.number { "Effort" } th { "State" }
+            } }
+            tbody { @for block in blocks { tr {
+                td { (block.payouts.height) }
+                td { (block_link(&block.hash)) }
+                td { (ago(pool.now, block.time)) }
+                td { (miner_link(&block.finder)) }
+                td.number { (amount(block.payouts.reward)) }
+                td.number { (block.payouts.outputs.len()) }
+                td.number { (percent(block.effort)) }
+                td { (state(&block.state)) }
+            } } }
+        } }
+    }
+}
+
+/// One found block with its payouts.
+pub(crate) fn block(pool: &PoolView, block: &BlockView) -> Markup {
+    let main = html! {
+        h1 { "Block " (block.payouts.height) }
+        p { (state(&block.state)) }
+        dl.facts {
+            dt { "Id" } dd.id { (block.hash) }
+            dt { "Coinbase" } dd.id { (block.coinbase_txid) }
+            dt { "Found" } dd { (ago(pool.now, block.time)) " by " (miner_link(&block.finder))
+                @if !block.worker.is_empty() { " (" (block.worker) ")" } }
+            dt { "Effort" } dd { (percent(block.effort)) " of the work a block takes" }
+            dt { "Reward" } dd { (amount(block.payouts.reward)) " " (pool.ticker) }
+        }
+        h2 { "Who was paid what, and why" }
+        (payout_table(pool, &block.payouts))
+        p { "Every line but the last is an output of the coinbase, in order: check them in any block explorer." }
+    };
+    frame(&format!("Block {}", block.payouts.height), pool, &main)
+}
+
+fn payout_table(pool: &PoolView, payouts: &PayoutsView) -> Markup {
+    if payouts.outputs.is_empty() {
+        return html! { p.empty { "No share in the window yet." } };
+    }
+    let work: f64 = payouts.outputs.iter().map(|output| output.work).sum();
+    let paid: Amount = payouts.outputs.iter().map(|output| output.amount).sum();
+    html! {
+        div.wide { table {
+            thead { tr {
+                th { "To" } th.number { "Work" } th.number { "Part" } th.number { "Earned, " (pool.ticker) }
+                th.number { "Paid, " (pool.ticker) } th.number { "Owed after" }
+            } }
+            tbody { @for output in &payouts.outputs { tr {
+                td { @if output.is_fee { "pool fee " } (miner_link(&output.address)) }
+                td.number { @if output.is_fee { "" } @else { (scaled(output.work)) } }
+                td.number { @if output.is_fee || work <= 0.0 { "" } @else { (percent(output.work / work)) } }
+                td.number { (amount(output.earned)) }
+                td.number { (amount(output.amount)) }
+                td.number { (amount(output.owed_after)) }
+            } } }
+            tfoot { tr {
+                td { "Sum, equal to the reward" } td.number { (scaled(work)) } td {} td {} td.number { (amount(paid)) } td {}
+            } }
+        } }
+    }
+}
+
+/// One miner.
+pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
+    let main = html! {
+        h1 { "Miner" }
+        p.id { (miner.address) }
+        dl.figures {
+            (figure("Hash rate", hash_rate(miner.hash_rate), counted(miner.workers.len() as u64, "worker")))
+            (figure("Work in the window", scaled(miner.work), format!("{} of all", percent(miner.part))))
+            (figure("Next block would pay", miner.next_block, &pool.ticker))
+            (figure("Paid", miner.paid, format!("{} in {}", pool.ticker, counted(miner.payments.len() as u64, "block"))))
+            (figure("Owed", miner.owed, if miner.owed < Amount::ZERO { "paid ahead by this much" } else {
+                "joins a coming block's payout" }))
+        }
+        (chart::line(&miner.hash_rate_history, &hash_rate(
+            miner.hash_rate_history.iter().map(|point| point.1).fold(0.0, f64::max)), "Hash rate"))
+        section {
+            h2 { "Workers" }
+            @if miner.workers.is_empty() { p.empty { "None with a share in the window." } } @else { div.wide { table {
+                thead { tr { th { "Name" } th.number { "Hash rate" } th.number { "Difficulty" } th.number { "Accepted" }
+                    th.number { "Refused" } th { "Last share" } th { "Program" } } }
+                tbody { @for worker in &miner.workers { tr {
+                    td { @if worker.name.is_empty() { "(unnamed)" } @else { (worker.name) }
+                        @if !worker.connected { " " span.state.wait { "away" } } }
+                    td.number { (hash_rate(worker.hash_rate)) }
+                    td.number { (scaled(worker.difficulty)) }
+                    td.number { (worker.accepted) }
+                    td.number { (worker.refused) }
+                    td { (ago(pool.now, worker.last_share)) }
+                    td { (worker.agent) }
+                } } }
+            } } }
+        }
+        section {
+            h2 { "Payments" }
+            @if miner.payments.is_empty() { p.empty { "No block has paid this address yet." } } @else { div.wide { table {
+                thead { tr { th { "Height" } th { "Block" } th { "Found" } th.number { "Amount, " (pool.ticker) } th { "State" } } }
+                tbody { @for payment in &miner.payments { tr {
+                    td { (payment.height) }
+                    td { (block_link(&payment.hash)) }
+                    td { (ago(pool.now, payment.time)) }
+                    td.number { (amount(payment.amount)) }
+                    td { (state(&payment.state)) }
+                } } }
+            } } }
+        }
+    };
+    frame("Miner", pool, &main)
+}
+
+/// A page that is not there, and what to do.
+pub(crate) fn not_found(pool: &PoolView, what: &str) -> Markup {
+    frame(
+        "Not found",
+        pool,
+        &html! {
+            h1 { "Not found" }
+            p { (what) }
+            p { a href="/" { "To the pool's front page" } }
+        },
+    )
+}

@@ -1,0 +1,89 @@
+//! What a visitor gets: pages, the API, live events, and clear answers to what is not there.
+
+mod made_up;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use made_up::{HASH, MINER, MadeUp};
+use tower::ServiceExt;
+
+async fn get(path: &str) -> (StatusCode, axum::http::HeaderMap, String) {
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let answer = lode_web::router(Arc::new(MadeUp::new()), None).oneshot(request).await.unwrap();
+    let (head, body) = answer.into_parts();
+    let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    (head.status, head.headers, text)
+}
+
+#[tokio::test]
+async fn the_front_page_says_how_to_mine_and_who_would_be_paid() {
+    let (status, headers, page) = get("/").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("lode mine -o stratum+tcp://127.0.0.1:3333"));
+    assert!(page.contains(&format!("/miner/{MINER}")));
+    assert!(page.contains("Near the limit of open files"));
+    assert!(headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+}
+
+#[tokio::test]
+async fn what_miners_call_themselves_is_text_not_markup() {
+    let hash = HASH.replace("a3c1", "00cc");
+    let (status, _, page) = get(&format!("/block/{hash}")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<script>alert"));
+    let (_, _, page) = get(&format!("/miner/{MINER}")).await;
+    assert!(page.contains("&lt;b&gt;attic") && !page.contains("<b>attic"));
+}
+
+#[tokio::test]
+async fn the_api_gives_whole_satoshi() {
+    let (status, _, text) = get(&format!("/api/v1/miners/{MINER}")).await;
+    assert_eq!(status, StatusCode::OK);
+    let miner: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(miner["next_block_sat"], 3_111_111_111u64);
+    assert_eq!(miner["owed_sat"], -1234);
+    let (_, _, text) = get("/api/v1/blocks").await;
+    let blocks: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(blocks[1]["state"], "confirmed");
+    assert_eq!(blocks[1]["depth"], 1);
+    let (_, _, text) = get("/api/v1/pool").await;
+    let pool: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let outputs = pool["next_block"]["outputs"].as_array().unwrap();
+    let sum: i64 = outputs.iter().map(|output| output["amount_sat"].as_i64().unwrap()).sum();
+    assert_eq!(pool["next_block"]["reward_sat"], sum);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_with_the_way_on() {
+    for path in ["/nothing", "/block/00", "/miner/nobody", "/miner/%2e%2e%2f"] {
+        let (status, _, page) = get(path).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+        assert!(page.contains("To the pool's front page"), "{path}");
+    }
+    let (status, _, text) = get("/api/v1/blocks/00").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(text.contains("\"error\""));
+}
+
+#[tokio::test]
+async fn the_search_field_leads_to_a_miner_and_nowhere_else() {
+    let (status, headers, _) = get(&format!("/miner?address=%20{MINER}%20")).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    assert_eq!(headers["location"], format!("/miner/{MINER}"));
+    let (_, headers, _) = get("/miner?address=//evil.example/%0d%0aX:1").await;
+    assert_eq!(headers["location"], "/miner/evilexampleX1");
+}
+
+#[tokio::test]
+async fn a_change_reaches_a_listening_page() {
+    let source = Arc::new(MadeUp::new());
+    let request = Request::get("/api/v1/events").body(Body::empty()).unwrap();
+    let answer = lode_web::router(source.clone(), None).oneshot(request).await.unwrap();
+    source.sender.send_modify(|version| *version += 1);
+    let mut body = answer.into_body();
+    let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(String::from_utf8_lossy(&frame).contains("event: changed"));
+}
