@@ -1,0 +1,98 @@
+//! The ledger as the pool uses it: shares in, splits out, blocks settled, restarts.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use lode_ledger::{
+    Credit, Fee, Ledger, LedgerError, LedgerOptions, Limits, Payees, Rules, Share, TemplateRef, Worker,
+};
+use lode_primitives::{Amount, BlockHash};
+
+const HOUR: u64 = 3_600_000;
+
+fn options(dir: &std::path::Path) -> LedgerOptions {
+    let mut options = LedgerOptions::new(dir, "bitcoin/regtest");
+    options.log.sync_every = None;
+    options.rules =
+        Rules { fee: Some(Fee { script: vec![0x51; 22], basis_points: 100 }), ..Rules::default() };
+    options
+}
+
+fn miner(ledger: &mut Ledger, n: u8) -> Arc<Worker> {
+    let mut script = vec![0, 20];
+    script.extend([n; 20]);
+    ledger.worker(&format!("miner{n}"), &script, "rig").unwrap()
+}
+
+fn share(worker: &Arc<Worker>, template: &Arc<TemplateRef>, difficulty: f64, time_ms: u64) -> Share {
+    let credit = Credit::from_difficulty(difficulty).unwrap();
+    Share { worker: Arc::clone(worker), template: Arc::clone(template), credit, time_ms }
+}
+
+fn hash(n: u8) -> BlockHash {
+    BlockHash([n; 32])
+}
+
+#[test]
+fn shares_become_outputs_and_a_restart_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = Ledger::open(options(dir.path()), HOUR).unwrap();
+    let template = TemplateRef::new(101, hash(1), 1000.0);
+    let reward = Amount::from_coins(50);
+    assert!(matches!(ledger.split(&template, reward, &Payees::Window, HOUR), Err(LedgerError::EmptyWindow)));
+    let (a, b) = (miner(&mut ledger, 1), miner(&mut ledger, 2));
+    for i in 0..30 {
+        let batch = [share(&a, &template, 0.25, HOUR + i), share(&b, &template, 0.5, HOUR + i)];
+        ledger.record(&batch).unwrap();
+    }
+    let split = ledger.split(&template, reward, &Payees::Window, HOUR + 50).unwrap();
+    let snapshot = split.snapshot(Limits::NONE);
+    let outputs: Vec<i64> = snapshot.outputs().iter().map(|output| output.value.to_sat()).collect();
+    assert_eq!(outputs, [3_300_000_000, 1_650_000_000, 50_000_000]);
+    assert!(ledger.found(hash(2), &snapshot).unwrap());
+    assert!(!ledger.found(hash(2), &snapshot).unwrap());
+    drop((ledger, a, b));
+
+    let (mut ledger, recovery) = Ledger::open(options(dir.path()), HOUR + 100).unwrap();
+    assert_eq!((recovery.shares, recovery.cut), (60, None));
+    assert_eq!(ledger.sequence(), 60);
+    let next = TemplateRef::new(102, hash(2), 1000.0);
+    let again = ledger.split(&next, reward, &Payees::Window, HOUR + 100).unwrap().snapshot(Limits::NONE);
+    assert_eq!(again.outputs(), snapshot.outputs());
+    assert_eq!(again.split.base, hash(2));
+}
+
+#[test]
+fn a_small_class_pays_some_now_and_the_others_at_the_next_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = Ledger::open(options(dir.path()), HOUR).unwrap();
+    let template = TemplateRef::new(101, hash(1), 1000.0);
+    let miners: Vec<_> = (1..=9).map(|n| miner(&mut ledger, n)).collect();
+    for (i, worker) in miners.iter().enumerate() {
+        ledger.record(&[share(worker, &template, (i + 1) as f64, HOUR)]).unwrap();
+    }
+    let reward = Amount::from_coins(50);
+    let split = ledger.split(&template, reward, &Payees::Window, HOUR).unwrap();
+    let small = split.snapshot(Limits { outputs: 5, bytes: 1_000 });
+    assert_eq!(small.outputs().len(), 5);
+    assert_eq!(small.outputs().iter().map(|o| o.value.to_sat()).sum::<i64>(), reward.to_sat());
+    ledger.found(hash(2), &small).unwrap();
+    let state = ledger.balances_at(&hash(2)).unwrap();
+    assert_eq!(state.entries.iter().map(|entry| entry.amount).sum::<i64>(), 0);
+    assert_eq!(state.balance(miners[0].account().script()), 110_000_000);
+    assert!(state.balance(miners[8].account().script()) < 0);
+    assert_eq!(small.carried(), Amount::from_sat(110_000_000 * 15));
+
+    // A tip on another branch knows nothing of that block; one above it does.
+    assert_eq!(ledger.unplaced(&hash(9), 101).len(), 1);
+    ledger.place(hash(9), 101, None).unwrap();
+    assert!(ledger.balances_at(&hash(9)).unwrap().entries.is_empty());
+    ledger.connect(hash(3), 102, &hash(2)).unwrap();
+
+    // The next block, in a class where all fit, makes everything even.
+    let next = TemplateRef::new(103, hash(3), 1000.0);
+    let all = ledger.split(&next, reward, &Payees::Window, HOUR).unwrap().snapshot(Limits::NONE);
+    ledger.found(hash(4), &all).unwrap();
+    assert!(ledger.balances_at(&hash(4)).unwrap().entries.is_empty());
+}
