@@ -5,6 +5,14 @@
 //!                                 \-> block -> journal -> submit -> watch (confirmed or orphaned) -> ledger
 //! ```
 
+pub mod assigned;
+pub mod class;
+pub mod config;
+pub mod guard;
+pub mod job;
+pub mod session;
+pub mod share;
 pub mod template;
+pub mod vardiff;
 
 pub use template::{Template, TemplateTx};

@@ -1,0 +1,164 @@
+//! The pool's settings: the `[pool]` table of `lode.toml`, with its defaults.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::class::CoinbaseClass;
+use crate::guard::{GuardConfig, NetworkBlock};
+
+/// The pool's settings. Every key has a default; unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoolConfig {
+    /// Where miners connect. The first is the one shown to people.
+    pub ports: Vec<PortConfig>,
+    /// Text in every coinbase, at most 60 bytes.
+    pub tag: String,
+    /// Version bits miners may roll (BIP320), as a mask.
+    pub version_mask: u32,
+    /// Seconds after which a new job is sent though nothing changed but the time and the payouts.
+    pub job_interval_seconds: u32,
+    /// Difficulty adjustment.
+    pub vardiff: VardiffConfig,
+    /// Seconds without an accepted share after which a connection may be closed.
+    pub idle_seconds: u32,
+    /// Seconds within which a connection must have authorised.
+    pub login_seconds: u32,
+    /// Connections at most, over all ports; 0 for what the open-file limit allows.
+    pub connections_max: usize,
+    /// Threads that serve miners; 0 for one per processor, at most eight.
+    pub threads: usize,
+    /// Networks of load balancers that put a PROXY protocol header (v1 or v2) before each connection.
+    pub proxy_protocol_from: Vec<NetworkBlock>,
+    /// Limits on strangers.
+    pub guard: GuardConfig,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            ports: vec![PortConfig::default()],
+            tag: "/lode/".into(),
+            version_mask: 0x1fff_e000,
+            job_interval_seconds: 30,
+            vardiff: VardiffConfig::default(),
+            idle_seconds: 900,
+            login_seconds: 30,
+            connections_max: 0,
+            threads: 0,
+            proxy_protocol_from: Vec::new(),
+            guard: GuardConfig::default(),
+        }
+    }
+}
+
+/// One port miners connect to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PortConfig {
+    /// Address and port to listen on.
+    pub bind: SocketAddr,
+    /// Difficulty a miner starts with.
+    pub start_difficulty: f64,
+    /// Least difficulty on this port; a miner that takes fractions may go below 1 though this is 1.
+    pub min_difficulty: f64,
+    /// Coinbase class of all miners here, whatever their user agent says.
+    pub class: Option<CoinbaseClass>,
+    /// False: the difficulty stays as it was asked for.
+    pub vardiff: bool,
+}
+
+impl Default for PortConfig {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 3333),
+            start_difficulty: 1024.0,
+            min_difficulty: 1.0,
+            class: None,
+            vardiff: true,
+        }
+    }
+}
+
+/// Difficulty adjustment: powers of two, towards a steady rate of shares per connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VardiffConfig {
+    /// Shares a minute aimed at.
+    pub shares_per_minute: f64,
+    /// Seconds of shares to judge by.
+    pub window_seconds: u32,
+}
+
+impl Default for VardiffConfig {
+    fn default() -> Self {
+        Self { shares_per_minute: 12.0, window_seconds: 60 }
+    }
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// No port.
+    #[error("the pool has no ports: add one to pool.ports")]
+    NoPorts,
+    /// A difficulty that is none.
+    #[error("difficulty {0} is not a positive number")]
+    Difficulty(f64),
+    /// The tag is too long.
+    #[error("the tag has {0} bytes, at most {max} fit into a coinbase", max = crate::job::MAX_TAG)]
+    Tag(usize),
+    /// Something that must be at least one is zero.
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
+}
+
+impl PoolConfig {
+    /// Refuses what cannot work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.ports.is_empty() {
+            return Err(ConfigError::NoPorts);
+        }
+        let rate = self.vardiff.shares_per_minute;
+        let difficulties = self.ports.iter().flat_map(|port| [port.start_difficulty, port.min_difficulty]);
+        if let Some(bad) = difficulties.chain([rate]).find(|d| lode_stratum::Difficulty::new(*d).is_none()) {
+            return Err(ConfigError::Difficulty(bad));
+        }
+        if self.tag.len() > crate::job::MAX_TAG {
+            return Err(ConfigError::Tag(self.tag.len()));
+        }
+        for (what, value) in [
+            ("pool.job_interval_seconds", self.job_interval_seconds),
+            ("pool.vardiff.window_seconds", self.vardiff.window_seconds),
+            ("pool.idle_seconds", self.idle_seconds),
+            ("pool.login_seconds", self.login_seconds),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::Zero(what));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_hold_and_nonsense_is_refused() {
+        assert_eq!(PoolConfig::default().check(), Ok(()));
+        let config = PoolConfig { ports: vec![], ..PoolConfig::default() };
+        assert_eq!(config.check(), Err(ConfigError::NoPorts));
+        let port = PortConfig { start_difficulty: 0.0, ..PortConfig::default() };
+        let config = PoolConfig { ports: vec![port], ..PoolConfig::default() };
+        assert_eq!(config.check(), Err(ConfigError::Difficulty(0.0)));
+        let config = PoolConfig { tag: "x".repeat(61), ..PoolConfig::default() };
+        assert!(config.check().unwrap_err().to_string().contains("61 bytes"));
+        assert!(serde_json::from_str::<PoolConfig>(r#"{"prots":[]}"#).is_err());
+        let config: PoolConfig =
+            serde_json::from_str(r#"{"ports":[{"bind":"0.0.0.0:3334","class":"rental"}]}"#).unwrap();
+        assert_eq!(config.ports[0].class, Some(CoinbaseClass::Rental));
+    }
+}

@@ -1,0 +1,504 @@
+//! One miner's connection as a state machine without IO: lines in, lines out, time as an argument.
+//!
+//! The front thread that owns a session calls [`Session::line`] for each line read and [`Session::job`] for each new job;
+//! both append what is to be sent. Accepted shares and blocks are left in the [`Context`]: the front writes the shares
+//! to the log, all that came together in one batch, before it lets the answers go.
+//!
+//! A session is small (a few hundred bytes), since there are tens of thousands: it holds no buffers, no agent's name, no
+//! user names but the hash of each. What real miners need of it is listed in the tests below.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use lode_ledger::{Credit, Share, Worker};
+use lode_primitives::Target;
+use lode_stratum::{
+    Call, Configure, Difficulty, Login, Reject, RequestError, Submit, decode_hex, parse_hex_u32,
+    parse_request, password_difficulty, write_accepted, write_configure_reply, write_error, write_result,
+    write_set_difficulty, write_set_version_mask, write_subscribe_reply,
+};
+
+use crate::assigned::{Assigned, Terms};
+use crate::class::{CoinbaseClass, takes_fractions};
+use crate::config::{PortConfig, VardiffConfig};
+use crate::job::{ClassJob, EXTRANONCE1_SIZE, EXTRANONCE2_SIZE, Job, Solution};
+use crate::share::Jobs;
+use crate::vardiff::Vardiff;
+
+/// Seconds by which a share's time may be ahead of its job's: under the two hours that nodes allow.
+pub const TIME_AHEAD_MAX: u32 = 7_000;
+/// User names authorised on one connection at most: proxies of whole farms have some hundreds.
+pub const USERS_MAX: usize = 1_024;
+/// Lines that are no requests, after which a connection is closed.
+const MALFORMED_MAX: u8 = 10;
+/// Low-difficulty refusals without one accepted share, after which a smaller coinbase is tried.
+const MISSES_MAX: u8 = 8;
+
+/// Who may mine here: asked once per user name.
+pub trait Accounts {
+    /// The worker of a user name, or why it is refused.
+    fn worker(&self, login: &Login) -> Result<Arc<Worker>, Reject>;
+}
+
+/// Settings that all sessions share.
+#[derive(Debug)]
+pub struct SessionSettings {
+    /// Bits of the version that may be rolled.
+    pub version_mask: u32,
+    /// Difficulty adjustment.
+    pub vardiff: VardiffConfig,
+    /// The target of difficulty 1.
+    pub difficulty_one: Target,
+    /// The ports, by number.
+    pub ports: Vec<PortConfig>,
+}
+
+/// A block found: all that is needed to put it together.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The job.
+    pub job: Arc<Job>,
+    /// The job as the finder had it.
+    pub class: Arc<ClassJob>,
+    /// What the finder chose.
+    pub solution: Solution,
+    /// Who found it.
+    pub worker: Arc<Worker>,
+}
+
+/// What a thread's sessions work on, and leave their results in.
+pub struct Context<'a> {
+    /// Unix milliseconds.
+    pub now_ms: u64,
+    /// The thread's live jobs.
+    pub jobs: &'a mut Jobs,
+    /// Who may mine.
+    pub accounts: &'a dyn Accounts,
+    /// Settings.
+    pub settings: &'a SessionSettings,
+    /// Accepted shares, to be logged before `out` may go.
+    pub shares: &'a mut Vec<Share>,
+    /// Where in `out` each share's answer is.
+    pub answers: &'a mut Vec<Range<usize>>,
+    /// Blocks found.
+    pub found: &'a mut Vec<Found>,
+    /// What was refused, by [`Reject::index`].
+    pub refused: &'a mut [u64; Reject::ALL.len()],
+}
+
+/// What becomes of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on.
+    Stay,
+    /// It is closed: too much of what it sent was no request.
+    Malformed,
+}
+
+/// One miner's connection.
+#[derive(Debug)]
+pub struct Session {
+    extranonce1: [u8; EXTRANONCE1_SIZE],
+    port: u16,
+    class: CoinbaseClass,
+    subscribed: bool,
+    /// Has been sent a job.
+    working: bool,
+    /// May be sent difficulties below the port's least and below 1.
+    fractions: bool,
+    /// The mask is to be sent behind the reply to `subscribe`.
+    mask_owed: bool,
+    malformed: u8,
+    misses: u8,
+    mask: u32,
+    /// The difficulty to judge the next job by, before the network's is taken into account.
+    difficulty: Difficulty,
+    /// The least it may fall to: the port's, or what the miner asked for.
+    floor: Difficulty,
+    assigned: Assigned,
+    vardiff: Vardiff,
+    users: Users,
+    /// Unix milliseconds of the last accepted share, or of the connect.
+    active_ms: u64,
+}
+
+/// Authorised user names as hashes of their text, and their workers. The first one's account is paid where every miner
+/// is paid itself.
+#[derive(Debug, Default)]
+struct Users {
+    first: Option<(u64, Arc<Worker>)>,
+    more: Vec<(u64, Arc<Worker>)>,
+}
+
+impl Users {
+    fn get(&self, key: u64) -> Option<&Arc<Worker>> {
+        let first = self.first.as_ref().filter(|(known, _)| *known == key);
+        first.or_else(|| self.more.iter().find(|(known, _)| *known == key)).map(|(_, worker)| worker)
+    }
+
+    fn add(&mut self, key: u64, worker: Arc<Worker>) -> bool {
+        if self.get(key).is_some() {
+            return true;
+        }
+        if self.first.is_none() {
+            self.first = Some((key, worker));
+        } else if self.more.len() + 1 < USERS_MAX {
+            self.more.push((key, worker));
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn primary(&self) -> Option<&Arc<Worker>> {
+        self.first.as_ref().map(|(_, worker)| worker)
+    }
+}
+
+/// A user name's key. Not secret: whoever finds two names with one key has authorised both.
+fn user_key(user: &str) -> u64 {
+    // FNV-1a.
+    user.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+impl Session {
+    /// A new connection on port number `port` of the settings.
+    pub fn new(
+        extranonce1: [u8; EXTRANONCE1_SIZE],
+        port: u16,
+        settings: &SessionSettings,
+        now_ms: u64,
+    ) -> Self {
+        let config = &settings.ports[usize::from(port)];
+        let difficulty = |value| Difficulty::new(value).unwrap_or(Difficulty::ONE);
+        Self {
+            extranonce1,
+            port,
+            class: config.class.unwrap_or(CoinbaseClass::Plain),
+            subscribed: false,
+            working: false,
+            fractions: false,
+            mask_owed: false,
+            malformed: 0,
+            misses: 0,
+            mask: 0,
+            difficulty: difficulty(config.start_difficulty),
+            floor: difficulty(config.min_difficulty),
+            assigned: Assigned::default(),
+            vardiff: Vardiff::new(now_ms),
+            users: Users::default(),
+            active_ms: now_ms,
+        }
+    }
+
+    /// True once a user name is authorised.
+    pub fn is_authorized(&self) -> bool {
+        self.users.first.is_some()
+    }
+
+    /// Unix milliseconds of the last accepted share, or of the connect.
+    pub fn active_ms(&self) -> u64 {
+        self.active_ms
+    }
+
+    /// Its coinbase class.
+    pub fn class(&self) -> CoinbaseClass {
+        self.class
+    }
+
+    /// Who mines here: the first user name authorised.
+    pub fn worker(&self) -> Option<&Arc<Worker>> {
+        self.users.primary()
+    }
+
+    /// The difficulty of the last job sent, where one was.
+    pub fn difficulty(&self) -> Option<Difficulty> {
+        self.assigned.last().map(|terms| terms.difficulty)
+    }
+
+    /// Takes one line from the miner.
+    pub fn line(&mut self, line: &[u8], context: &mut Context<'_>, out: &mut Vec<u8>) -> Fate {
+        let request = match parse_request(line) {
+            Ok(request) => request,
+            Err(RequestError::Params { id, .. }) => {
+                self.refuse(id, Reject::Malformed, context, out);
+                return Fate::Stay;
+            }
+            Err(RequestError::NotARequest) => {
+                self.malformed += 1;
+                self.refuse("null", Reject::Malformed, context, out);
+                return if self.malformed >= MALFORMED_MAX { Fate::Malformed } else { Fate::Stay };
+            }
+        };
+        let id = request.id;
+        match request.call {
+            Call::Submit(submit) => match self.submit(&submit, context) {
+                Ok(share) => {
+                    let start = out.len();
+                    write_accepted(id, out);
+                    context.shares.push(share);
+                    context.answers.push(start..out.len());
+                }
+                Err(reject) => self.refuse(id, reject, context, out),
+            },
+            Call::Subscribe { agent, .. } => self.subscribe(id, &agent, context, out),
+            Call::Authorize { user, password } => self.authorize(id, &user, &password, context, out),
+            Call::Configure(asked) => self.configure(id, &asked, context, out),
+            Call::SuggestDifficulty(wish) => {
+                self.suggest(wish.and_then(Difficulty::new));
+                write_result(id, "true", out);
+            }
+            Call::SuggestTarget(target) => {
+                self.suggest(
+                    target.map(|target| Difficulty::of_target(target, context.settings.difficulty_one)),
+                );
+                write_result(id, "true", out);
+            }
+            Call::ExtranonceSubscribe | Call::MultiVersion => write_result(id, "true", out),
+            Call::GetTransactions => write_result(id, "[]", out),
+            Call::GetVersion => write_result(id, concat!("\"lode/", env!("CARGO_PKG_VERSION"), "\""), out),
+            Call::Ping => write_result(id, "\"pong\"", out),
+            Call::Answer => {}
+            Call::Unknown(_) => self.refuse(id, Reject::UnknownMethod, context, out),
+        }
+        Fate::Stay
+    }
+
+    fn refuse(&self, id: &str, reject: Reject, context: &mut Context<'_>, out: &mut Vec<u8>) {
+        context.refused[reject.index()] += 1;
+        write_error(id, reject, out);
+    }
+
+    fn subscribe(&mut self, id: &str, agent: &str, context: &mut Context<'_>, out: &mut Vec<u8>) {
+        if !self.subscribed {
+            self.subscribed = true;
+            let port = &context.settings.ports[usize::from(self.port)];
+            self.class = port.class.unwrap_or_else(|| CoinbaseClass::of_agent(agent));
+            self.fractions |= takes_fractions(agent);
+        }
+        write_subscribe_reply(id, &self.extranonce1, EXTRANONCE2_SIZE, out);
+        if std::mem::take(&mut self.mask_owed) {
+            write_set_version_mask(self.mask, out);
+        }
+        self.begin(context, out);
+    }
+
+    fn authorize(
+        &mut self,
+        id: &str,
+        user: &str,
+        password: &str,
+        context: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let worker = match Login::parse(user) {
+            Some(login) => context.accounts.worker(&login),
+            None => Err(Reject::Unauthorized),
+        };
+        let reject = match worker {
+            Ok(worker) => (!self.users.add(user_key(user), worker)).then_some(Reject::Unavailable),
+            Err(reject) => Some(reject),
+        };
+        if let Some(reject) = reject {
+            return self.refuse(id, reject, context, out);
+        }
+        self.suggest(password_difficulty(password));
+        write_accepted(id, out);
+        self.begin(context, out);
+    }
+
+    fn configure(&mut self, id: &str, asked: &Configure, context: &Context<'_>, out: &mut Vec<u8>) {
+        if let Some(mask) = asked.version_rolling {
+            self.mask = mask & context.settings.version_mask;
+        }
+        write_configure_reply(id, asked, self.mask, out);
+        self.suggest(asked.minimum_difficulty.and_then(Difficulty::new));
+        if asked.version_rolling.is_some() {
+            // An early set_version_mask crashes some firmware: never before the reply to `subscribe`.
+            if self.subscribed {
+                write_set_version_mask(self.mask, out);
+            } else {
+                self.mask_owed = true;
+            }
+        }
+    }
+
+    /// The miner would like this difficulty: it starts with it, or goes on with it from the next job.
+    fn suggest(&mut self, wish: Option<Difficulty>) {
+        if let Some(wish) = wish {
+            self.difficulty = wish;
+            if wish.get() < 1.0 {
+                // It asked for less than 1, so it can read that.
+                self.fractions = true;
+            }
+        }
+    }
+
+    /// Sends the first job, once subscribed, authorised, and there is one.
+    fn begin(&mut self, context: &mut Context<'_>, out: &mut Vec<u8>) {
+        if self.working || !self.subscribed {
+            return;
+        }
+        if let Some(job) = context.jobs.current().cloned() {
+            self.send(&job, context.now_ms, context.settings, out);
+        }
+    }
+
+    /// Sends a new job: `context.jobs` has it already. Nothing is written to a miner that is not ready for it.
+    pub fn job(
+        &mut self,
+        job: &Job,
+        oldest: u32,
+        now_ms: u64,
+        settings: &SessionSettings,
+        out: &mut impl Sink,
+    ) {
+        if self.working {
+            self.assigned.forget_before(oldest);
+            if self.assigned.has_room() {
+                self.adjust(now_ms, settings);
+            }
+        }
+        if self.subscribed {
+            self.send(job, now_ms, settings, out);
+        }
+    }
+
+    fn adjust(&mut self, now_ms: u64, settings: &SessionSettings) {
+        if settings.ports[usize::from(self.port)].vardiff
+            && let Some(current) = self.difficulty()
+            && let Some(next) = self.vardiff.decide(now_ms, current, &settings.vardiff)
+        {
+            self.difficulty = next;
+        }
+        if self.misses >= MISSES_MAX && self.class != CoinbaseClass::Strict {
+            self.class = self.class.smaller();
+            self.misses = 0;
+        }
+    }
+
+    fn send(&mut self, job: &Job, now_ms: u64, settings: &SessionSettings, out: &mut impl Sink) {
+        let Some(worker) = self.users.primary() else { return };
+        let mut terms = Terms { difficulty: self.wanted(job, settings), class: self.class };
+        let last = self.assigned.last();
+        if let Some(last) = last.filter(|_| !self.assigned.has_room()) {
+            terms = last;
+        }
+        // Whoever starts is new to the extranonce too: earlier jobs of another connection are void.
+        let clean = job.clean || !self.working;
+        let Some(class) = job.class(terms.class, worker.account()) else { return };
+        if last.is_none_or(|last| last.difficulty != terms.difficulty) {
+            let mut line = Vec::with_capacity(80);
+            write_set_difficulty(terms.difficulty, &mut line);
+            out.own(&line);
+        }
+        self.assigned.set(job.seq, terms);
+        if !self.working {
+            self.working = true;
+            self.vardiff = Vardiff::new(now_ms);
+        }
+        out.shared(job.notify(&class, clean));
+    }
+
+    /// The difficulty for a job: no more than the network's, no less than the floor and than what the miner can read.
+    fn wanted(&self, job: &Job, settings: &SessionSettings) -> Difficulty {
+        let port = &settings.ports[usize::from(self.port)];
+        let least = if self.fractions { self.floor.get().min(FRACTION_MIN) } else { self.floor.get() };
+        // A port configured for fractions is for miners that read them.
+        let least = if port.start_difficulty < 1.0 { least.min(port.start_difficulty) } else { least };
+        let most = job.network_difficulty.get();
+        Difficulty::new(self.difficulty.get().min(most).max(least)).unwrap_or(Difficulty::ONE)
+    }
+
+    fn submit(&mut self, submit: &Submit<'_>, context: &mut Context<'_>) -> Result<Share, Reject> {
+        if !self.subscribed {
+            return Err(Reject::NotSubscribed);
+        }
+        let worker = self.user(&submit.user).ok_or(Reject::Unauthorized)?;
+        let seq = parse_hex_u32(&submit.job_id).ok_or(Reject::Stale)?;
+        let terms = self.assigned.at(seq).ok_or(Reject::Stale)?;
+        let job = Arc::clone(context.jobs.find(seq).ok_or(Reject::Stale)?);
+        let bits = submit.version_bits.unwrap_or(0);
+        if bits & !self.mask != 0 {
+            return Err(Reject::VersionBits);
+        }
+        let version = match submit.version_bits {
+            Some(bits) => (job.template.version & !self.mask) | bits,
+            None => job.template.version,
+        };
+        if submit.time < job.time || submit.time > job.time.saturating_add(TIME_AHEAD_MAX) {
+            return Err(Reject::TimeOutOfRange);
+        }
+        // Too long is cut, too short is padded with zeros: some firmware sends four bytes whatever it is told.
+        let mut extranonce2 = [0; EXTRANONCE2_SIZE];
+        decode_hex(&submit.extranonce2, &mut extranonce2).ok_or(Reject::Malformed)?;
+        let solution = Solution {
+            extranonce1: self.extranonce1,
+            extranonce2,
+            time: submit.time,
+            nonce: submit.nonce,
+            version,
+        };
+        let account = self.users.primary().unwrap_or(&worker).account();
+        let class = job.class(terms.class, account).ok_or(Reject::Stale)?;
+        let target = terms.difficulty.to_target(context.settings.difficulty_one);
+        let checked = context.jobs.check(seq, &class, &solution, target);
+        if checked.is_block {
+            context.found.push(Found { job: Arc::clone(&job), class, solution, worker: Arc::clone(&worker) });
+        }
+        match checked.result {
+            Ok(()) => {
+                self.misses = 0;
+                self.active_ms = context.now_ms;
+                self.vardiff.share(terms.difficulty);
+                let credit = Credit::from_difficulty(terms.difficulty.get()).unwrap_or_default();
+                let template = Arc::clone(&job.reference);
+                Ok(Share { worker, template, credit, time_ms: context.now_ms })
+            }
+            Err(reject) => {
+                if reject == Reject::LowDifficulty {
+                    self.misses = self.misses.saturating_add(1);
+                }
+                Err(reject)
+            }
+        }
+    }
+
+    /// The worker to credit. Firmware cuts long user names, so one that is not known as it stands is looked at by its
+    /// address: if it is the first user's, it is the first user.
+    fn user(&self, user: &str) -> Option<Arc<Worker>> {
+        if let Some(worker) = self.users.get(user_key(user)) {
+            return Some(Arc::clone(worker));
+        }
+        let primary = self.users.primary()?;
+        let login = Login::parse(user)?;
+        (login.address == primary.account().name()).then(|| Arc::clone(primary))
+    }
+}
+
+/// The least difficulty for miners that read fractions: 2^-24, 256 hashes.
+const FRACTION_MIN: f64 = 1.0 / 16_777_216.0;
+
+/// Where a session's lines go: copied for one, or shared by many.
+pub trait Sink {
+    /// Bytes for this connection alone.
+    fn own(&mut self, bytes: &[u8]);
+    /// Bytes that many connections get.
+    fn shared(&mut self, bytes: &bytes::Bytes);
+}
+
+impl Sink for Vec<u8> {
+    fn own(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn shared(&mut self, bytes: &bytes::Bytes) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
