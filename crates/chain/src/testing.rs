@@ -1,0 +1,148 @@
+//! Blocks made on request, for tests and benches: what a template, a miner and a wallet would do together, on networks
+//! where a block takes no time. Behind the feature `testing`.
+
+use lode_coins::{Coin, Deployments};
+use lode_primitives::{
+    Amount, Block, BlockHash, Header, Height, MerkleNode, OutPoint, SEQUENCE_FINAL, ScriptBuf, Target,
+    Transaction, TxIn, TxOut, Txid, Witness, merkle,
+};
+
+use crate::{Chain, height_push, witness_commitment_script};
+
+/// An output anyone can spend: `OP_1`.
+pub fn anyone() -> ScriptBuf {
+    vec![0x51]
+}
+
+/// A block on top of `parent`, which the chain knows, with its coinbase only; to be changed at will, then
+/// [`seal`]ed. `tag` makes it differ from others at its height.
+pub fn block_on(chain: &Chain, parent: &BlockHash, tag: u32) -> Block {
+    let coin = chain.coin();
+    let above = chain.entry(parent).expect("the parent is known");
+    let median = chain.median_time_past(parent).expect("the parent is known");
+    let time = (above.time() + 1).max(median + 1);
+    let height = above.height() + 1;
+    let bits = chain.next_bits(parent, time).expect("the parent is known");
+    Block {
+        header: Header {
+            version: 0x2000_0000,
+            prev: *parent,
+            merkle_root: MerkleNode::ZERO,
+            time,
+            bits,
+            nonce: 0,
+            multiplier: None,
+        },
+        transactions: vec![coinbase(coin, height, bits, tag, Amount::ZERO)],
+    }
+}
+
+/// A coinbase that pays subsidy and `fees` to anyone.
+pub fn coinbase(coin: &Coin, height: Height, bits: u32, tag: u32, fees: Amount) -> Transaction {
+    let mut script_sig = height_push(height);
+    script_sig.push(4);
+    script_sig.extend_from_slice(&tag.to_le_bytes());
+    let value = coin.subsidy(height, bits).checked_add(fees).expect("a reward fits");
+    Transaction {
+        version: 2,
+        inputs: vec![TxIn {
+            prevout: OutPoint::NULL,
+            script_sig,
+            sequence: SEQUENCE_FINAL,
+            witness: Witness::default(),
+        }],
+        outputs: vec![TxOut { value, script_pubkey: anyone() }],
+        lock_time: 0,
+        data: None,
+    }
+}
+
+/// A transaction that spends outputs anyone can spend and pays `values` to anyone.
+pub fn spend(prevouts: &[OutPoint], values: &[i64]) -> Transaction {
+    let input = |prevout: &OutPoint| TxIn {
+        prevout: *prevout,
+        script_sig: Vec::new(),
+        sequence: SEQUENCE_FINAL,
+        witness: Witness::default(),
+    };
+    let output = |sat: &i64| TxOut { value: Amount::from_sat(*sat), script_pubkey: anyone() };
+    Transaction {
+        version: 2,
+        inputs: prevouts.iter().map(input).collect(),
+        outputs: values.iter().map(output).collect(),
+        lock_time: 0,
+        data: None,
+    }
+}
+
+/// Adds the witness commitment where any transaction has a witness, sets the Merkle root, and mines.
+pub fn seal(coin: &Coin, block: &mut Block, height: Height) {
+    commit(coin, block, height);
+    root(block);
+    mine(coin, block);
+}
+
+/// Adds the witness commitment where any transaction has a witness.
+pub fn commit(coin: &Coin, block: &mut Block, height: Height) {
+    let witnesses = block.transactions.iter().any(Transaction::has_witness);
+    if witnesses && Deployments::holds(coin.deployments.segwit, height) {
+        let script_pubkey = witness_commitment_script(&block.transactions, &txids(block));
+        let coinbase = &mut block.transactions[0];
+        coinbase.inputs[0].witness = Witness(vec![vec![0; 32]]);
+        coinbase.outputs.push(TxOut { value: Amount::ZERO, script_pubkey });
+    }
+}
+
+/// Sets the Merkle root.
+pub fn root(block: &mut Block) {
+    let leaves = txids(block).iter().map(|txid| txid.0).collect();
+    block.header.merkle_root = merkle::root(leaves).0;
+}
+
+/// Finds a nonce.
+///
+/// # Panics
+/// Where the bits are no target or there is no nonce.
+pub fn mine(coin: &Coin, block: &mut Block) {
+    let target = Target::from_compact(block.header.bits).expect("bits are a target");
+    for nonce in 0..u32::MAX {
+        block.header.nonce = nonce;
+        let hash = coin.pow.hash(&block.header.pow_bytes()).expect("proof of work is a hash");
+        if target.is_met_by(&hash) {
+            return;
+        }
+    }
+    panic!("no nonce meets the target");
+}
+
+/// The ids of a block's transactions.
+pub fn txids(block: &Block) -> Vec<Txid> {
+    block.transactions.iter().map(Transaction::txid).collect()
+}
+
+/// A block on top of `parent` with these transactions, sealed; the coinbase takes no fees.
+pub fn block_with(chain: &Chain, parent: &BlockHash, tag: u32, transactions: Vec<Transaction>) -> Block {
+    let mut block = block_on(chain, parent, tag);
+    block.transactions.extend(transactions);
+    let height = chain.entry(parent).expect("the parent is known").height() + 1;
+    seal(chain.coin(), &mut block, height);
+    block
+}
+
+/// Adds `count` empty blocks on top of the tip and gives their coinbases' outpoints.
+///
+/// # Panics
+/// Where the chain refuses one.
+pub fn grow(chain: &mut Chain, count: u32, tag: u32) -> Vec<OutPoint> {
+    (0..count)
+        .map(|_| {
+            let parent = chain.tip().hash();
+            let block = block_with(chain, &parent, tag, Vec::new());
+            let outpoint = OutPoint { txid: block.transactions[0].txid(), vout: 0 };
+            let now = block.header.time;
+            let report = chain.accept_block(block, now).expect("an empty block is valid");
+            assert_eq!(report.connected.len(), 1);
+            outpoint
+        })
+        .collect()
+}
