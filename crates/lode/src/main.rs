@@ -2,8 +2,10 @@
 //! `Args` struct and a `run`; this file only says which there are.
 
 mod cli;
+mod config;
 mod logging;
 mod node;
+mod settings;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,8 @@ enum Command {
     Node(node::Args),
     /// Ask a node by JSON-RPC
     Cli(cli::Args),
+    /// Print every setting with its meaning
+    Config(config::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +38,7 @@ fn main() -> ExitCode {
     let done = match lode.command {
         Command::Node(args) => node::run(args),
         Command::Cli(args) => cli::run(args),
+        Command::Config(args) => config::run(&args),
     };
     match done {
         Ok(code) => code,
