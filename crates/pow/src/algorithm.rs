@@ -66,29 +66,6 @@ impl PowAlgorithm {
         }
     }
 
-    /// The target of shares of this difficulty, exactly `difficulty_one_target / difficulty` rounded down, at least 1
-    /// and at most 2^256 - 1. `None` for prime chains, and where `difficulty` is not a positive finite number.
-    pub fn share_target(self, difficulty: f64) -> Option<Target> {
-        let one = self.difficulty_one_target()?.0;
-        if !difficulty.is_finite() || difficulty <= 0.0 {
-            return None;
-        }
-        let (mantissa, exponent) = decompose(difficulty);
-        let (quotient, rest) = one.div_rem(U256::from(mantissa));
-        let target = if exponent >= 0 {
-            if exponent < 256 { quotient >> exponent as usize } else { U256::ZERO }
-        } else {
-            // one / (m / 2^k) = (one / m) * 2^k; the remainder, below 2^53, has room to be shifted by up to 200.
-            let k = exponent.unsigned_abs() as usize;
-            if k > 200 || quotient.leading_zeros() < k {
-                U256::MAX
-            } else {
-                (quotient << k) + (rest << k) / U256::from(mantissa)
-            }
-        };
-        Some(Target(target.max(U256::ONE)))
-    }
-
     /// The share difficulty that a hash of this algorithm achieves, for people to read and for "best share". Credit
     /// goes by the difficulty assigned, never by this. `None` for prime chains.
     pub fn achieved_difficulty(self, hash: &[u8; 32]) -> Option<f64> {
@@ -99,16 +76,6 @@ impl PowAlgorithm {
     /// Expected hashes for one share of difficulty 1; `None` for prime chains.
     pub fn hashes_per_difficulty(self) -> Option<f64> {
         Some(self.difficulty_one_target()?.work().to_f64())
-    }
-}
-
-/// `value = mantissa * 2^exponent` exactly, for a positive finite number; the mantissa is below 2^53 and not zero.
-fn decompose(value: f64) -> (u64, i32) {
-    let bits = value.to_bits();
-    let fraction = bits & ((1 << 52) - 1);
-    match (bits >> 52 & 0x7ff) as i32 {
-        0 => (fraction, -1074),
-        biased => (fraction | 1 << 52, biased - 1075),
     }
 }
 
@@ -135,7 +102,6 @@ impl FromStr for PowAlgorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn difficulty_one_is_what_miners_expect() {
@@ -144,20 +110,7 @@ mod tests {
         assert_eq!(sha.work().0, U256::from(0x1_0001_0001u64));
         let scrypt = PowAlgorithm::Scrypt.difficulty_one_target().unwrap();
         assert_eq!(scrypt.0, sha.0 << 16);
-        assert_eq!(PowAlgorithm::Scrypt.share_target(65536.0), Some(sha));
-        assert_eq!(PowAlgorithm::PrimeChain.share_target(1.0), None);
-    }
-
-    #[test]
-    fn odd_difficulties() {
-        let sha = PowAlgorithm::Sha256d;
-        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert_eq!(sha.share_target(bad), None, "{bad}");
-        }
-        assert_eq!(sha.share_target(f64::MIN_POSITIVE / 4.0), Some(Target(U256::MAX)));
-        assert_eq!(sha.share_target(f64::MAX), Some(Target(U256::ONE)));
-        let half = sha.share_target(0.5).unwrap();
-        assert_eq!(half.0, U256::from(0xffffu32) << 209);
+        assert_eq!(PowAlgorithm::PrimeChain.difficulty_one_target(), None);
     }
 
     #[test]
@@ -166,29 +119,5 @@ mod tests {
             assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
         }
         assert!("x11".parse::<PowAlgorithm>().is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn whole_difficulties_divide_exactly(difficulty in 1..u64::from(u32::MAX)) {
-            let one = PowAlgorithm::Sha256d.difficulty_one_target().unwrap().0;
-            let target = PowAlgorithm::Sha256d.share_target(difficulty as f64).unwrap();
-            prop_assert_eq!(target.0, one / U256::from(difficulty));
-        }
-
-        #[test]
-        fn small_difficulties_divide_exactly(divisor in 1..1u32 << 30) {
-            // 1 / 2^30 * n is exact in a float.
-            let one = PowAlgorithm::Scrypt.difficulty_one_target().unwrap().0;
-            let difficulty = f64::from(divisor) / f64::from(1u32 << 30);
-            let target = PowAlgorithm::Scrypt.share_target(difficulty).unwrap();
-            let (quotient, rest) = one.div_rem(U256::from(divisor));
-            let expected = if quotient.leading_zeros() < 30 {
-                U256::MAX
-            } else {
-                (quotient << 30) + (rest << 30) / U256::from(divisor)
-            };
-            prop_assert_eq!(target.0, expected);
-        }
     }
 }

@@ -1,0 +1,100 @@
+//! Where the work comes from, as written on the command line.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A pool's address: `stratum+tcp://HOST:PORT`, `stratum://`, `tcp://` or just `HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolUrl {
+    host: String,
+    port: u16,
+}
+
+/// Text that is no address of a pool.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PoolUrlError {
+    /// A scheme this miner does not speak.
+    #[error("{0}:// is not spoken here; use stratum+tcp://HOST:PORT")]
+    Scheme(String),
+    /// No port, or none that is one.
+    #[error("{0:?} names no port; use stratum+tcp://HOST:PORT")]
+    Port(String),
+    /// No host.
+    #[error("{0:?} names no host; use stratum+tcp://HOST:PORT")]
+    Host(String),
+}
+
+impl PoolUrl {
+    /// The address of a host (a name, or an IP address without brackets) and a port.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+
+    /// Host name or IP address, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl FromStr for PoolUrl {
+    type Err = PoolUrlError;
+
+    fn from_str(text: &str) -> Result<Self, PoolUrlError> {
+        let text = text.trim();
+        let rest = match text.split_once("://") {
+            Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
+                "stratum+tcp" | "stratum" | "tcp" => rest,
+                _ => return Err(PoolUrlError::Scheme(scheme.to_owned())),
+            },
+            None => text,
+        };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (host, port) = authority.rsplit_once(':').ok_or_else(|| PoolUrlError::Port(text.to_owned()))?;
+        let port = port.parse().ok().filter(|&port| port != 0);
+        let port = port.ok_or_else(|| PoolUrlError::Port(text.to_owned()))?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() || host.contains('@') {
+            return Err(PoolUrlError::Host(text.to_owned()));
+        }
+        Ok(Self::new(host, port))
+    }
+}
+
+impl fmt::Display for PoolUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "stratum+tcp://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "stratum+tcp://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, host, port) in [
+            ("stratum+tcp://pool.example:3333", "pool.example", 3333),
+            ("127.0.0.1:3333", "127.0.0.1", 3333),
+            ("stratum+tcp://[::1]:3333/", "::1", 3333),
+            ("TCP://a:1", "a", 1),
+        ] {
+            let url: PoolUrl = text.parse().unwrap();
+            assert_eq!((url.host(), url.port()), (host, port), "{text}");
+            assert_eq!(url.to_string().parse(), Ok(url));
+        }
+        for bad in
+            ["", "pool", "pool:", "pool:0", "pool:99999", ":3333", "stratum+ssl://pool:1", "http://a:1"]
+        {
+            assert!(bad.parse::<PoolUrl>().is_err(), "{bad}");
+        }
+    }
+}
