@@ -8,6 +8,7 @@
 pub mod assigned;
 pub mod class;
 pub mod config;
+pub mod front;
 pub mod guard;
 pub mod job;
 pub mod session;

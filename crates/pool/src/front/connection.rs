@@ -1,0 +1,132 @@
+//! One socket and what belongs to it. It holds bytes only while a line is incomplete or the miner reads slowly.
+
+use std::io::{self, IoSlice, Write as _};
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use lode_stratum::LineSplitter;
+use mio::net::TcpStream;
+
+use crate::session::{Session, Sink};
+
+/// Bytes a slow reader may leave unread in here before it is closed: several jobs of the largest class, or the answers to a
+/// thousand shares.
+const UNSENT_MAX: usize = 256 * 1024;
+
+/// A miner's connection.
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    /// The miner's address: the peer's, or the one its load balancer told.
+    pub(super) address: IpAddr,
+    /// The guard has let it in, and must be told when it goes.
+    pub(super) entered: bool,
+    pub(super) lines: LineSplitter,
+    pub(super) session: Session,
+    /// Bytes held back while the header of the PROXY protocol is incomplete; `None` where none is expected (any more).
+    pub(super) proxy: Option<Vec<u8>>,
+    unsent: Vec<u8>,
+}
+
+/// The connection is of no further use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone(pub(super) &'static str);
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, address: IpAddr, session: Session, proxied: bool) -> Self {
+        Self {
+            stream,
+            address,
+            entered: false,
+            lines: LineSplitter::default(),
+            session,
+            proxy: proxied.then(Vec::new),
+            unsent: Vec::new(),
+        }
+    }
+
+    /// Sends bytes, or keeps what the socket does not take.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        self.send_both(&[], bytes)
+    }
+
+    /// Sends two runs of bytes in one go.
+    fn send_both(&mut self, first: &[u8], second: &[u8]) -> Result<(), Gone> {
+        let mut written = 0;
+        if self.unsent.is_empty() {
+            let result = if first.is_empty() {
+                self.stream.write(second)
+            } else {
+                self.stream.write_vectored(&[IoSlice::new(first), IoSlice::new(second)])
+            };
+            written = match result {
+                Ok(written) => written,
+                Err(error) if is_transient(&error) => 0,
+                Err(_) => return Err(Gone("broken")),
+            };
+        }
+        if written < first.len() + second.len() {
+            let (first_left, second_left) = match written.checked_sub(first.len()) {
+                None => (&first[written..], second),
+                Some(of_second) => (&[][..], &second[of_second..]),
+            };
+            if self.unsent.len() + first_left.len() + second_left.len() > UNSENT_MAX {
+                return Err(Gone("slow_reader"));
+            }
+            self.unsent.extend_from_slice(first_left);
+            self.unsent.extend_from_slice(second_left);
+        }
+        Ok(())
+    }
+
+    /// The socket can take more.
+    pub(super) fn flush(&mut self) -> Result<(), Gone> {
+        let mut done = 0;
+        while done < self.unsent.len() {
+            match self.stream.write(&self.unsent[done..]) {
+                Ok(0) => return Err(Gone("broken")),
+                Ok(written) => done += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(Gone("broken")),
+            }
+        }
+        if done == self.unsent.len() {
+            // Frees the memory: idle connections hold none.
+            self.unsent = Vec::new();
+        } else {
+            self.unsent.drain(..done);
+        }
+        Ok(())
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// What a session says to a new job: a few bytes of its own, then the job's shared line.
+#[derive(Default)]
+pub(super) struct JobLines {
+    own: Vec<u8>,
+    shared: Option<Bytes>,
+}
+
+impl Sink for JobLines {
+    fn own(&mut self, bytes: &[u8]) {
+        self.own.extend_from_slice(bytes);
+    }
+
+    fn shared(&mut self, bytes: &Bytes) {
+        self.shared = Some(bytes.clone());
+    }
+}
+
+impl JobLines {
+    /// Sends what the session said and forgets it.
+    pub(super) fn send(&mut self, connection: &mut Connection) -> Result<(), Gone> {
+        let Some(shared) = self.shared.take() else { return Ok(()) };
+        let result = connection.send_both(&self.own, &shared);
+        self.own.clear();
+        result
+    }
+}

@@ -1,0 +1,255 @@
+//! The front: many miners' sockets, few threads.
+//!
+//! Each thread has an epoll set of its own (`mio`, which tokio stands on as well) with all listeners and its share of the
+//! connections; a connection stays on the thread that accepted it. A round of a thread is:
+//!
+//! 1. wait for events, at most until the next tick;
+//! 2. take new jobs from the mailbox and send them to all;
+//! 3. read what came, from every ready connection, into one buffer that all share; run it through the sessions, whose
+//!    answers go into one other buffer;
+//! 4. record all accepted shares of the round in the log, with one call;
+//! 5. send the answers, one write per connection.
+//!
+//! # Correctness
+//! Answers leave (5) only after their shares are recorded (4): what a miner is told was accepted survives `kill -9`. Where
+//! recording fails the answers are rewritten into refusals before they go. Blocks are handed on in (3), before all else.
+//!
+//! An idle connection costs its entry here and in the ledger's registry, and no buffer: see "Cost" in `docs/front.md`.
+
+mod connection;
+mod limits;
+mod proxy;
+mod thread;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use lode_ledger::{LogError, Share};
+use lode_stratum::Reject;
+use mio::Waker;
+use rand::Rng as _;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::config::PoolConfig;
+use crate::guard::{Guard, NetworkBlock};
+use crate::job::Job;
+use crate::session::{Accounts, Found, SessionSettings};
+
+/// Connections waiting to be accepted: when a pool comes back, everybody connects at once. The system may have a
+/// lower bound (`net.core.somaxconn`).
+const BACKLOG: i32 = 65_535;
+/// Seconds of silence after which TCP asks whether the miner is still there.
+const KEEPALIVE_SECONDS: u64 = 120;
+/// Serving threads at most: beyond it the log's one writer is the limit.
+const THREADS_MAX: usize = 8;
+
+/// The books as the front needs them.
+pub trait Books: Accounts + Send + Sync {
+    /// Records a batch of shares. When this returns they survive the end of the process.
+    fn record(&self, shares: &[Share]) -> Result<(), LogError>;
+}
+
+/// What the threads count; read by the service.
+#[derive(Debug, Default)]
+pub struct FrontStats {
+    /// Connections now.
+    pub connections: AtomicUsize,
+    /// Connections accepted so far.
+    pub connected: AtomicU64,
+    /// Connections turned away so far, by guard or for want of room.
+    pub turned_away: AtomicU64,
+    /// Shares recorded and answered so far.
+    pub accepted: AtomicU64,
+    /// Requests refused so far, by [`Reject::index`].
+    pub refused: [AtomicU64; Reject::ALL.len()],
+    /// The log cannot be written: shares are being refused.
+    pub log_failed: AtomicBool,
+    /// Unix microseconds at which the last job's first and last line were sent, over all threads.
+    pub fanout_first_us: AtomicU64,
+    /// See `fanout_first_us`.
+    pub fanout_last_us: AtomicU64,
+}
+
+/// What all threads share.
+pub(crate) struct Shared {
+    pub(crate) settings: SessionSettings,
+    pub(crate) books: Arc<dyn Books>,
+    pub(crate) found: SyncSender<Found>,
+    pub(crate) guard: Mutex<Guard>,
+    pub(crate) stats: Arc<FrontStats>,
+    pub(crate) proxies: Vec<NetworkBlock>,
+    pub(crate) next_extranonce: AtomicU32,
+    pub(crate) connections_max: usize,
+    pub(crate) login_ms: u64,
+    pub(crate) idle_ms: u64,
+}
+
+/// What a thread is told.
+pub(crate) enum Command {
+    Job(Arc<Job>),
+    Stop,
+}
+
+pub(crate) struct Mailbox {
+    pub(crate) queue: Mutex<Vec<Command>>,
+    pub(crate) waker: Waker,
+}
+
+impl Mailbox {
+    fn post(&self, command: Command) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        // A waker fails only where its thread has ended.
+        let _ = self.waker.wake();
+    }
+}
+
+/// Why the front cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum FrontError {
+    /// A port cannot be listened on.
+    #[error(
+        "cannot listen on {address}: {source}; is another pool running? Choose another port with pool.ports.bind"
+    )]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system refuses an epoll set or a thread.
+    #[error("cannot start a serving thread: {0}")]
+    Thread(io::Error),
+}
+
+/// The running front.
+pub struct Front {
+    mailboxes: Vec<Arc<Mailbox>>,
+    threads: Vec<JoinHandle<()>>,
+    addresses: Vec<SocketAddr>,
+    stats: Arc<FrontStats>,
+    connections_max: usize,
+}
+
+impl Front {
+    /// Listens on all ports and serves them.
+    pub fn start(
+        config: &PoolConfig,
+        settings: SessionSettings,
+        pow: lode_pow::PowAlgorithm,
+        books: Arc<dyn Books>,
+        found: SyncSender<Found>,
+    ) -> Result<Self, FrontError> {
+        let possible = limits::connections_possible();
+        let connections_max = match config.connections_max {
+            0 => possible,
+            wanted if wanted > possible => {
+                tracing::warn!(
+                    wanted,
+                    possible,
+                    "the open-file limit allows fewer connections than pool.connections_max: raise it with `ulimit -n`"
+                );
+                possible
+            }
+            wanted => wanted,
+        };
+        let mut listeners = Vec::new();
+        for port in &config.ports {
+            let bind = |source| FrontError::Bind { address: port.bind, source };
+            listeners.push(listen(port.bind).map_err(bind)?);
+        }
+        let addresses: Vec<SocketAddr> = listeners
+            .iter()
+            .zip(&config.ports)
+            .map(|(l, port)| l.local_addr().unwrap_or(port.bind))
+            .collect();
+        let stats = Arc::new(FrontStats::default());
+        let shared = Arc::new(Shared {
+            settings,
+            books,
+            found,
+            guard: Mutex::new(Guard::new(config.guard.clone())),
+            stats: Arc::clone(&stats),
+            proxies: config.proxy_protocol_from.clone(),
+            next_extranonce: AtomicU32::new(rand::rng().random()),
+            connections_max,
+            login_ms: u64::from(config.login_seconds) * 1000,
+            idle_ms: u64::from(config.idle_seconds) * 1000,
+        });
+        let count = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
+            threads => threads.min(64),
+        };
+        let mut front = Self { mailboxes: vec![], threads: vec![], addresses, stats, connections_max };
+        for number in 0..count {
+            let own = listeners.iter().map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>();
+            let (mailbox, thread) = own
+                .and_then(|own| thread::start(number, own, pow, Arc::clone(&shared)))
+                .map_err(FrontError::Thread)?;
+            front.mailboxes.push(mailbox);
+            front.threads.push(thread);
+        }
+        Ok(front)
+    }
+
+    /// Where it listens, in the order of the settings, with the ports the system chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What is counted.
+    pub fn stats(&self) -> &Arc<FrontStats> {
+        &self.stats
+    }
+
+    /// Connections there can be at once.
+    pub fn connections_max(&self) -> usize {
+        self.connections_max
+    }
+
+    /// Sends a job to all miners.
+    pub fn send_job(&self, job: &Arc<Job>) {
+        self.stats.fanout_first_us.store(0, Ordering::Relaxed);
+        for mailbox in &self.mailboxes {
+            mailbox.post(Command::Job(Arc::clone(job)));
+        }
+    }
+
+    /// Ends all threads, which closes all connections. Answers whose shares are recorded are sent before.
+    pub fn stop(&mut self) {
+        for mailbox in &self.mailboxes {
+            mailbox.post(Command::Stop);
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A listening socket. What is set here is inherited by every connection accepted (Linux), which saves system calls there.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = std::time::Duration::from_secs(KEEPALIVE_SECONDS);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive).with_interval(keepalive / 4))?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Unix time in microseconds.
+pub(crate) fn unix_us() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,478 @@
+//! One serving thread: its round, as the front's module page tells it.
+
+use std::io::{self, ErrorKind, Read as _};
+use std::net::TcpListener as StdListener;
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use lode_ledger::Share;
+use lode_pow::PowAlgorithm;
+use lode_stratum::{MAX_CLIENT_LINE, Reject, write_error};
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use super::connection::{Connection, Gone, JobLines};
+use super::{Command, Mailbox, Shared, proxy, unix_us};
+use crate::job::Job;
+use crate::session::{Context, Fate, Found, Session};
+use crate::share::Jobs;
+
+/// Bytes read from one connection at a time; a connection with more waiting is read again behind the others.
+const READ_CHUNK: usize = 64 * 1024;
+/// Answers of a round are sent when they come to this many bytes, however many connections are still ready.
+const ROUND_BYTES: usize = 1024 * 1024;
+/// Shares of a round are recorded when there are this many: under the log's own bound for a batch.
+const ROUND_SHARES: usize = 16_384;
+/// Connections accepted before others are served again.
+const ACCEPT_BATCH: usize = 256;
+/// Between looks at idle connections, and at the longest between looks at the mailbox.
+const TICK: Duration = Duration::from_secs(1);
+
+const WAKER: Token = Token(usize::MAX);
+/// Listeners have the tokens below this, connections those from it on.
+const LISTENERS_MAX: usize = 1 << 10;
+
+/// Starts a thread.
+pub(super) fn start(
+    number: usize,
+    listeners: Vec<StdListener>,
+    pow: PowAlgorithm,
+    shared: Arc<Shared>,
+) -> io::Result<(Arc<Mailbox>, JoinHandle<()>)> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    let mailbox = Arc::new(Mailbox { queue: Mutex::default(), waker });
+    let mut own = Vec::new();
+    for (i, listener) in listeners.into_iter().take(LISTENERS_MAX).enumerate() {
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry().register(&mut listener, Token(i), Interest::READABLE)?;
+        own.push(listener);
+    }
+    let thread = Thread {
+        poll,
+        listeners: own,
+        mailbox: Arc::clone(&mailbox),
+        shared,
+        connections: Slab::new(),
+        jobs: Jobs::new(pow),
+        again: Vec::new(),
+        accepting: Vec::new(),
+        round: Round::default(),
+        now_ms: unix_us() / 1000,
+        complained: None,
+    };
+    let handle = std::thread::Builder::new().name(format!("front-{number}")).spawn(move || thread.run())?;
+    Ok((mailbox, handle))
+}
+
+/// What a round has gathered and not sent yet.
+#[derive(Default)]
+struct Round {
+    out: Vec<u8>,
+    /// Whose bytes of `out`, in the order they came.
+    parts: Vec<(usize, Range<usize>)>,
+    shares: Vec<Share>,
+    /// Where in `out` each share's answer is.
+    answers: Vec<Range<usize>>,
+    found: Vec<Found>,
+    refused: [u64; Reject::ALL.len()],
+}
+
+struct Thread {
+    poll: Poll,
+    listeners: Vec<TcpListener>,
+    mailbox: Arc<Mailbox>,
+    shared: Arc<Shared>,
+    connections: Slab<Connection>,
+    jobs: Jobs,
+    /// Connections with more to read than one chunk.
+    again: Vec<usize>,
+    /// Listeners with more to accept, or that ran out of files.
+    accepting: Vec<usize>,
+    round: Round,
+    now_ms: u64,
+    /// When something that comes by the thousand was last said.
+    complained: Option<Instant>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(4096);
+        let mut buffer = vec![0; READ_CHUNK];
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            let busy = !self.again.is_empty() || !self.accepting.is_empty();
+            let wait =
+                if busy { Duration::ZERO } else { next_tick.saturating_duration_since(Instant::now()) };
+            if let Err(error) = self.poll.poll(&mut events, Some(wait))
+                && error.kind() != ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "epoll failed");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            self.now_ms = unix_us() / 1000;
+            if !self.take_mail() {
+                return;
+            }
+            let again = std::mem::take(&mut self.again);
+            for key in again {
+                self.read(key, false, &mut buffer);
+            }
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    Token(listener) if listener < LISTENERS_MAX => self.accepting.push(listener),
+                    Token(token) => {
+                        let key = token - LISTENERS_MAX;
+                        if event.is_writable() {
+                            self.flush(key);
+                        }
+                        if event.is_readable() || event.is_error() {
+                            self.read(key, event.is_read_closed() || event.is_error(), &mut buffer);
+                        }
+                    }
+                }
+            }
+            self.commit();
+            self.accept();
+            if Instant::now() >= next_tick {
+                next_tick = Instant::now() + TICK;
+                self.tick();
+            }
+        }
+    }
+
+    /// False where the thread is to end.
+    fn take_mail(&mut self) -> bool {
+        let mail = {
+            let mut queue = self.mailbox.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *queue)
+        };
+        for command in mail {
+            match command {
+                Command::Job(job) => self.fan_out(&job),
+                Command::Stop => {
+                    self.commit();
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Sends a job to every connection.
+    fn fan_out(&mut self, job: &Arc<Job>) {
+        self.jobs.push(Arc::clone(job));
+        let oldest = self.jobs.oldest();
+        let mut lines = JobLines::default();
+        let mut gone = Vec::new();
+        let mut first = true;
+        for (key, connection) in &mut self.connections {
+            connection.session.job(job, oldest, self.now_ms, &self.shared.settings, &mut lines);
+            if let Err(Gone(why)) = lines.send(connection) {
+                gone.push((key, why));
+            }
+            if std::mem::take(&mut first) {
+                let now = unix_us();
+                let _ = self.shared.stats.fanout_first_us.compare_exchange(0, now, Relaxed, Relaxed);
+            }
+        }
+        self.shared.stats.fanout_last_us.fetch_max(unix_us(), Relaxed);
+        for (key, why) in gone {
+            self.close(key, why);
+        }
+    }
+
+    /// Accepts what waits, a batch at a time.
+    fn accept(&mut self) {
+        let mut listeners = std::mem::take(&mut self.accepting);
+        listeners.sort_unstable();
+        listeners.dedup();
+        for number in listeners {
+            for i in 0.. {
+                if i == ACCEPT_BATCH {
+                    self.accepting.push(number);
+                    break;
+                }
+                match self.listeners[number].accept() {
+                    Ok((stream, peer)) => self.admit(stream, peer.ip().to_canonical(), number),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        // Out of files, mostly: tried again at the next tick.
+                        self.complain(format_args!("cannot accept a miner's connection: {error}"));
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: mio::net::TcpStream, address: std::net::IpAddr, port: usize) {
+        let stats = Arc::clone(&self.shared.stats);
+        if stats.connections.load(Relaxed) >= self.shared.connections_max {
+            stats.turned_away.fetch_add(1, Relaxed);
+            metrics::counter!("pool_connections_refused_total", "reason" => "full").increment(1);
+            let max = self.shared.connections_max;
+            self.complain(format_args!(
+                "all {max} connections are taken: new miners are turned away; raise `ulimit -n` or pool.connections_max"
+            ));
+            return;
+        }
+        let proxied = self.shared.proxies.iter().any(|network| network.contains(address));
+        let number = self.shared.next_extranonce.fetch_add(1, Relaxed);
+        let session = Session::new(number.to_be_bytes(), port as u16, &self.shared.settings, self.now_ms);
+        let mut connection = Connection::new(stream, address, session, proxied);
+        if !proxied && !self.enter(&mut connection) {
+            return;
+        }
+        let slot = self.connections.vacant_entry();
+        let token = Token(slot.key() + LISTENERS_MAX);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.poll.registry().register(&mut connection.stream, token, interest).is_err() {
+            self.leave(&connection);
+            return;
+        }
+        slot.insert(connection);
+        stats.connections.fetch_add(1, Relaxed);
+        stats.connected.fetch_add(1, Relaxed);
+    }
+
+    /// Asks the guard to let a connection in.
+    fn enter(&self, connection: &mut Connection) -> bool {
+        let mut guard = self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        match guard.enter(connection.address, self.now_ms) {
+            Ok(()) => {
+                connection.entered = true;
+                true
+            }
+            Err(refusal) => {
+                self.shared.stats.turned_away.fetch_add(1, Relaxed);
+                metrics::counter!("pool_connections_refused_total", "reason" => refusal.label()).increment(1);
+                false
+            }
+        }
+    }
+
+    fn leave(&self, connection: &Connection) {
+        if connection.entered {
+            self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner).leave(connection.address);
+        }
+    }
+
+    fn close(&mut self, key: usize, why: &'static str) {
+        if let Some(mut connection) = self.connections.try_remove(key) {
+            let _ = self.poll.registry().deregister(&mut connection.stream);
+            self.leave(&connection);
+            self.shared.stats.connections.fetch_sub(1, Relaxed);
+            metrics::counter!("pool_connections_closed_total", "reason" => why).increment(1);
+        }
+    }
+
+    fn flush(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Err(Gone(why)) = connection.flush()
+        {
+            self.close(key, why);
+        }
+    }
+
+    /// Reads a chunk from a connection and runs it through its session. `to_end`: the other side has closed, so even
+    /// after a short read there is an end to be seen.
+    fn read(&mut self, key: usize, to_end: bool, buffer: &mut [u8]) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let chunk = loop {
+            match connection.stream.read(buffer) {
+                Ok(0) => return self.close(key, "closed"),
+                Ok(read) => break &buffer[..read],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return self.close(key, "broken"),
+            }
+        };
+        if to_end || chunk.len() == buffer.len() {
+            self.again.push(key);
+        }
+        let result =
+            if connection.proxy.is_some() { self.behind_proxy(key, chunk) } else { self.feed(key, chunk) };
+        if let Err(Gone(why)) = result {
+            // What it is owed so far is still sent, a last word among it.
+            self.commit();
+            self.close(key, why);
+        }
+        if self.round.out.len() >= ROUND_BYTES || self.round.shares.len() >= ROUND_SHARES {
+            self.commit();
+        }
+    }
+
+    /// The first bytes from a load balancer.
+    fn behind_proxy(&mut self, key: usize, chunk: &[u8]) -> Result<(), Gone> {
+        let connection = &mut self.connections[key];
+        let Some(mut held) = connection.proxy.take() else { return Ok(()) };
+        held.extend_from_slice(chunk);
+        match proxy::parse(&held) {
+            proxy::Header::Partial if held.len() < proxy::HEADER_MAX => {
+                connection.proxy = Some(held);
+                Ok(())
+            }
+            proxy::Header::Complete { len, source } => {
+                if let Some(source) = source {
+                    connection.address = source.to_canonical();
+                }
+                // Taken out for a moment: the guard is asked with the thread's other parts at hand.
+                let mut address_only = self.connections[key].address;
+                if !self.enter_at(key, &mut address_only) {
+                    return Err(Gone("refused"));
+                }
+                self.feed(key, &held[len..])
+            }
+            _ => Err(Gone("proxy_header")),
+        }
+    }
+
+    fn enter_at(&mut self, key: usize, address: &mut std::net::IpAddr) -> bool {
+        let mut guard = self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        let entered = guard.enter(*address, self.now_ms).is_ok();
+        drop(guard);
+        self.connections[key].entered = entered;
+        entered
+    }
+
+    /// Runs bytes through a session.
+    fn feed(&mut self, key: usize, chunk: &[u8]) -> Result<(), Gone> {
+        let Round { out, parts, shares, answers, found, refused } = &mut self.round;
+        let connection = &mut self.connections[key];
+        let session = &mut connection.session;
+        let start = out.len();
+        let mut context = Context {
+            now_ms: self.now_ms,
+            jobs: &mut self.jobs,
+            accounts: &*self.shared.books,
+            settings: &self.shared.settings,
+            shares,
+            answers,
+            found,
+            refused,
+        };
+        let mut fate = Fate::Stay;
+        let result = connection.lines.feed(chunk, MAX_CLIENT_LINE, |line| {
+            fate = session.line(line, &mut context, out);
+            fate == Fate::Stay
+        });
+        if out.len() > start {
+            parts.push((key, start..out.len()));
+        }
+        for found in self.round.found.drain(..) {
+            // Waits where the service is behind: a block is worth it. Fails only when the service has ended.
+            let _ = self.shared.found.send(found);
+        }
+        match (result, fate) {
+            (Err(_), _) => Err(Gone("line_too_long")),
+            (_, Fate::Malformed) => Err(Gone("malformed")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Records the round's shares, then sends its answers.
+    fn commit(&mut self) {
+        if self.round.parts.is_empty() {
+            return;
+        }
+        let stats = Arc::clone(&self.shared.stats);
+        let mut round = std::mem::take(&mut self.round);
+        if !round.shares.is_empty() {
+            match self.shared.books.record(&round.shares) {
+                Ok(()) => {
+                    stats.accepted.fetch_add(round.shares.len() as u64, Relaxed);
+                    stats.log_failed.store(false, Relaxed);
+                    metrics::counter!("pool_shares_accepted_total").increment(round.shares.len() as u64);
+                }
+                Err(error) => {
+                    stats.log_failed.store(true, Relaxed);
+                    let count = round.shares.len();
+                    self.complain(format_args!("{count} shares refused, the log cannot be written: {error}"));
+                    refuse_all(&mut round);
+                }
+            }
+        }
+        for (reject, count) in Reject::ALL.into_iter().zip(round.refused).filter(|(_, count)| *count > 0) {
+            stats.refused[reject.index()].fetch_add(count, Relaxed);
+            metrics::counter!("pool_shares_refused_total", "reason" => reject.label()).increment(count);
+        }
+        for (key, range) in round.parts.drain(..) {
+            // Closed in the same round: its slot is empty, since no connection was accepted meanwhile.
+            if let Some(connection) = self.connections.get_mut(key)
+                && let Err(Gone(why)) = connection.send(&round.out[range])
+            {
+                self.close(key, why);
+            }
+        }
+        round.out.clear();
+        round.shares.clear();
+        round.answers.clear();
+        round.refused = [0; Reject::ALL.len()];
+        // A flood's buffer is not kept for ever.
+        round.out.shrink_to(ROUND_BYTES);
+        self.round = round;
+    }
+
+    /// Once a second: closes who does not log in or has gone quiet, and tries again what failed for want of files.
+    fn tick(&mut self) {
+        self.accepting = (0..self.listeners.len()).collect();
+        let (now_ms, login_ms, idle_ms) = (self.now_ms, self.shared.login_ms, self.shared.idle_ms);
+        let quiet: Vec<(usize, &'static str)> = self
+            .connections
+            .iter()
+            .filter_map(|(key, connection)| {
+                let idle = now_ms.saturating_sub(connection.session.active_ms());
+                let (bound, why) =
+                    if connection.session.is_authorized() { (idle_ms, "idle") } else { (login_ms, "login") };
+                (idle > bound).then_some((key, why))
+            })
+            .collect();
+        for (key, why) in quiet {
+            self.close(key, why);
+        }
+    }
+
+    /// Says something that may come by the thousand, at most each ten seconds.
+    fn complain(&mut self, what: std::fmt::Arguments<'_>) {
+        if self.complained.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
+            self.complained = Some(Instant::now());
+            tracing::warn!("{what}");
+        }
+    }
+}
+
+/// Turns all acceptances of a round into refusals.
+fn refuse_all(round: &mut Round) {
+    let (mut out, mut parts) =
+        (Vec::with_capacity(round.out.len() * 2), Vec::with_capacity(round.parts.len()));
+    let mut answers = round.answers.drain(..).peekable();
+    for (key, range) in round.parts.drain(..) {
+        let start = out.len();
+        let mut at = range.start;
+        while let Some(answer) = answers.next_if(|answer| answer.start < range.end) {
+            out.extend_from_slice(&round.out[at..answer.start]);
+            let line = &round.out[answer.clone()];
+            let id = line
+                .strip_prefix(b"{\"id\":")
+                .and_then(|rest| rest.strip_suffix(b",\"result\":true,\"error\":null}\n"));
+            write_error(
+                id.and_then(|id| std::str::from_utf8(id).ok()).unwrap_or("null"),
+                Reject::Unavailable,
+                &mut out,
+            );
+            at = answer.end;
+        }
+        out.extend_from_slice(&round.out[at..range.end]);
+        parts.push((key, start..out.len()));
+    }
+    round.refused[Reject::Unavailable.index()] += round.shares.len() as u64;
+    drop(answers);
+    (round.out, round.parts) = (out, parts);
+}
