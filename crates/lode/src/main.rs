@@ -3,8 +3,11 @@
 
 mod cli;
 mod config;
+mod log;
 mod logging;
+mod mine;
 mod node;
+mod runtime;
 mod settings;
 
 use std::process::ExitCode;
@@ -26,8 +29,12 @@ struct Lode {
 enum Command {
     /// Run a full node
     Node(node::Args),
+    /// Mine on the CPU for any Stratum pool
+    Mine(lode_miner::MineArgs),
     /// Ask a node by JSON-RPC
     Cli(cli::Args),
+    /// Read the share log
+    Log(log::Args),
     /// Print every setting with its meaning
     Config(config::Args),
 }
@@ -37,6 +44,8 @@ fn main() -> ExitCode {
     logging::start(&lode.logging);
     let done = match lode.command {
         Command::Node(args) => node::run(args),
+        Command::Mine(args) => mine::run(args),
+        Command::Log(args) => log::run(args),
         Command::Cli(args) => cli::run(args),
         Command::Config(args) => config::run(&args),
     };

@@ -189,6 +189,16 @@ impl Settings {
         }
     }
 
+    /// The directory of this coin and network.
+    pub(crate) fn directory(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.data_dir.join(self.coin()?.directory()))
+    }
+
+    /// Where the pool keeps its share log, its books and its found blocks.
+    pub(crate) fn pool_directory(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.directory()?.join("pool"))
+    }
+
     /// The file `lode.toml` that would say the same, each key with its meaning.
     pub(crate) fn to_commented_toml(&self) -> String {
         keys::print(self)
