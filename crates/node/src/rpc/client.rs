@@ -17,6 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::auth::Credentials;
@@ -92,11 +93,15 @@ pub enum RpcClientError {
 
 /// A reply object.
 #[derive(Deserialize)]
-struct Reply {
-    #[serde(default)]
-    result: Value,
+struct Reply<T> {
+    #[serde(default = "none")]
+    result: Option<T>,
     #[serde(default)]
     error: Option<RpcError>,
+}
+
+fn none<T>() -> Option<T> {
+    None
 }
 
 /// A JSON-RPC client.
@@ -162,6 +167,20 @@ impl RpcClient {
         params: Value,
         timeout: Duration,
     ) -> Result<Value, RpcClientError> {
+        Ok(self.call_as::<Value>(method, params, timeout).await?.unwrap_or(Value::Null))
+    }
+
+    /// Calls `method` and reads the result as a `T` straight from the reply's bytes: for large ones. `None` is a
+    /// result of null.
+    ///
+    /// # Errors
+    /// As [`RpcClient::call`]; a result that is no `T` is [`RpcClientError::Http`].
+    pub async fn call_as<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: Value,
+        timeout: Duration,
+    ) -> Result<Option<T>, RpcClientError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let request = json!({"jsonrpc": "1.0", "id": id, "method": method, "params": params});
         let body = Bytes::from(request.to_string());
@@ -172,7 +191,7 @@ impl RpcClient {
                 method: method.to_string(),
                 seconds: timeout.as_secs(),
             })??;
-        match serde_json::from_slice::<Reply>(&bytes) {
+        match serde_json::from_slice::<Reply<T>>(&bytes) {
             Ok(Reply { error: Some(error), .. }) => Err(error.into()),
             Ok(Reply { result, error: None }) if status == StatusCode::OK => Ok(result),
             _ => Err(RpcClientError::Http {
