@@ -4,8 +4,20 @@
 //! `Option<Arc<Template>>`; the service makes jobs of them. Transactions stay as the bytes they came as: what a pool
 //! does not have to understand (Litecoin's MWEB) it passes on untouched.
 
+mod choice;
+mod gbt;
+mod node;
+mod sources;
+
+use std::sync::Arc;
+
 use bytes::Bytes;
+use lode_ledger::LinkRef;
 use lode_primitives::{Amount, BlockHash, Height, ScriptBuf, Txid};
+
+pub use gbt::TemplateError;
+pub use node::{NodeError, RpcNode};
+pub use sources::Sources;
 
 /// A block template: everything of the next block but the coinbase and the proof of work.
 #[derive(Debug, Clone)]
@@ -44,4 +56,139 @@ pub struct TemplateTx {
     pub bytes: Bytes,
     /// Its id: a leaf of the Merkle tree.
     pub txid: Txid,
+}
+
+impl Template {
+    /// True where a job of `other` would be the same job: all but the times are equal.
+    pub fn same_work(&self, other: &Self) -> bool {
+        self.prev == other.prev
+            && self.height == other.height
+            && (self.version, self.bits) == (other.version, other.bits)
+            && self.coinbase_value == other.coinbase_value
+            && self.mweb == other.mweb
+            && self.transactions.len() == other.transactions.len()
+            && self
+                .transactions
+                .iter()
+                .zip(&other.transactions)
+                .all(|(a, b)| a.txid == b.txid && a.bytes == b.bytes)
+    }
+}
+
+/// A node that templates come from and blocks go to.
+#[derive(Debug)]
+pub enum Node {
+    /// Over JSON-RPC.
+    Rpc(RpcNode),
+}
+
+impl Node {
+    /// Where it is, for people.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Rpc(node) => node.name(),
+        }
+    }
+
+    async fn check_chain(&self) -> Result<(), NodeError> {
+        match self {
+            Self::Rpc(node) => node.check_chain().await,
+        }
+    }
+
+    /// The node's next template. `cursor` says what was seen last; where it is `None` afterwards, the node cannot
+    /// tell when there is news and wants to be asked again.
+    async fn next_template(&self, cursor: &mut Option<String>) -> Result<Arc<Template>, NodeError> {
+        match self {
+            Self::Rpc(node) => {
+                let (template, id) = node.template(cursor.as_deref()).await?;
+                *cursor = id;
+                Ok(template)
+            }
+        }
+    }
+
+    async fn submit(&self, block: &Bytes) -> SubmitReply {
+        match self {
+            Self::Rpc(node) => node.submit(block).await,
+        }
+    }
+
+    async fn place(&self, hash: &BlockHash) -> Result<BlockPlace, NodeError> {
+        match self {
+            Self::Rpc(node) => node.place(hash).await,
+        }
+    }
+
+    async fn first_below(
+        &self,
+        tip: &BlockHash,
+        height: Height,
+        candidates: &[LinkRef],
+    ) -> Result<Option<BlockHash>, NodeError> {
+        match self {
+            Self::Rpc(node) => node.first_below(tip, height, candidates).await,
+        }
+    }
+}
+
+/// A node as the dashboard shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// Where it is.
+    pub name: String,
+    /// Height its template seeks, while it has one.
+    pub template_height: Option<Height>,
+    /// Why it has none.
+    pub trouble: Option<String>,
+    /// It is in use, and why.
+    pub used: Option<String>,
+}
+
+/// What a node said of a block handed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubmitReply {
+    /// In its best chain.
+    Accepted,
+    /// It had it already.
+    Duplicate,
+    /// Stored, but another chain has more work, or as much and was there first.
+    Side,
+    /// It does not know the block before it: it is behind.
+    Behind,
+    /// It says the block breaks a rule.
+    Refused(String),
+    /// It could not be asked.
+    Unreachable(String),
+}
+
+impl SubmitReply {
+    /// From the short strings of BIP22 and the reference client.
+    fn from_reason(reason: &str) -> Self {
+        match reason {
+            "duplicate" => Self::Duplicate,
+            "inconclusive" | "duplicate-inconclusive" => Self::Side,
+            "prev-blk-not-found" | "bad-prevblk" | "time-too-new" => Self::Behind,
+            reason => Self::Refused(reason.to_owned()),
+        }
+    }
+
+    /// The node has the block.
+    pub fn has_it(&self) -> bool {
+        matches!(self, Self::Accepted | Self::Duplicate | Self::Side)
+    }
+}
+
+/// Where a block is in a node's view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockPlace {
+    /// In the best chain, under `depth` blocks.
+    Chain {
+        /// 0 for the tip.
+        depth: u32,
+    },
+    /// Known, but not in the best chain.
+    Side,
+    /// Not known.
+    Unknown,
 }

@@ -1,0 +1,189 @@
+//! A node over JSON-RPC: its templates by long poll, blocks handed in, blocks looked up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lode_coins::Coin;
+use lode_ledger::LinkRef;
+use lode_node::rpc::client::{RpcClient, RpcClientError};
+use lode_node::rpc::code;
+use lode_primitives::{BlockHash, Height};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::gbt::{RULES, Reply, TemplateError};
+use super::{BlockPlace, SubmitReply, Template};
+
+/// Time for a template or a look-up: a busy node may take seconds, one that takes longer is of no use to a pool.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a long poll: nodes answer by themselves once the mempool has changed, mostly within a minute or two.
+const LONG_POLL_TIMEOUT: Duration = Duration::from_secs(150);
+/// Time for a block to be handed in: the node checks and stores it before it answers.
+const SUBMIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What went wrong with a node.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The call.
+    #[error(transparent)]
+    Call(#[from] RpcClientError),
+    /// The template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// It follows another chain.
+    #[error("the node at {address} is not on {coin}: its first block is {found}, expected {expected}")]
+    OtherChain {
+        /// Where.
+        address: String,
+        /// What the pool mines.
+        coin: String,
+        /// The node's first block.
+        found: String,
+        /// The coin's.
+        expected: BlockHash,
+    },
+    /// There are no nodes.
+    #[error("the pool has no node")]
+    None,
+    /// An answer that makes no sense.
+    #[error("the node at {address} answered {method} without {what}")]
+    Answer {
+        /// Where.
+        address: String,
+        /// The call.
+        method: &'static str,
+        /// What was missing.
+        what: &'static str,
+    },
+}
+
+/// A node that is asked over JSON-RPC.
+#[derive(Debug)]
+pub struct RpcNode {
+    client: RpcClient,
+    coin: &'static Coin,
+}
+
+#[derive(Deserialize)]
+struct HeaderReply {
+    confirmations: i64,
+}
+
+impl RpcNode {
+    /// A node of `coin` behind `client`.
+    pub fn new(client: RpcClient, coin: &'static Coin) -> Self {
+        Self { client, coin }
+    }
+
+    /// Host and port.
+    pub fn name(&self) -> &str {
+        self.client.address()
+    }
+
+    /// Makes sure that the node follows the pool's chain.
+    pub(super) async fn check_chain(&self) -> Result<(), NodeError> {
+        let expected = self.coin.genesis_block().hash();
+        let found: Option<String> = self.client.call_as("getblockhash", json!([0]), CALL_TIMEOUT).await?;
+        let found = found.unwrap_or_default();
+        if found.parse() == Ok(expected) {
+            return Ok(());
+        }
+        let (address, coin) = (self.name().into(), self.coin.to_string());
+        Err(NodeError::OtherChain { address, coin, found, expected })
+    }
+
+    /// The node's template and its id for the next long poll. With an id this waits until there is news.
+    pub(super) async fn template(
+        &self,
+        long_poll: Option<&str>,
+    ) -> Result<(Arc<Template>, Option<String>), NodeError> {
+        let (request, timeout) = match long_poll {
+            Some(id) => (json!([{"rules": RULES, "longpollid": id}]), LONG_POLL_TIMEOUT),
+            None => (json!([{"rules": RULES}]), CALL_TIMEOUT),
+        };
+        let reply: Option<Reply> = self.client.call_as("getblocktemplate", request, timeout).await?;
+        let mut reply = reply.ok_or_else(|| self.answer("getblocktemplate", "a template"))?;
+        let id = reply.longpollid.take();
+        Ok((Arc::new(reply.into_template()?), id))
+    }
+
+    /// Hands in a block, as its bytes on the wire.
+    pub(super) async fn submit(&self, block: &[u8]) -> SubmitReply {
+        let params = json!([hex::encode(block)]);
+        match self.client.call_as::<String>("submitblock", params, SUBMIT_TIMEOUT).await {
+            Ok(None) => SubmitReply::Accepted,
+            Ok(Some(reason)) => SubmitReply::from_reason(&reason),
+            Err(RpcClientError::Rpc(error)) if is_passing(error.code) => {
+                SubmitReply::Unreachable(error.to_string())
+            }
+            Err(RpcClientError::Rpc(error)) => SubmitReply::Refused(error.message),
+            Err(error) => SubmitReply::Unreachable(error.to_string()),
+        }
+    }
+
+    /// Where a block is in this node's view.
+    pub(super) async fn place(&self, hash: &BlockHash) -> Result<BlockPlace, NodeError> {
+        let reply = self.client.call_as("getblockheader", json!([hash.to_string()]), CALL_TIMEOUT).await;
+        match reply {
+            Ok(Some(HeaderReply { confirmations })) if confirmations > 0 => {
+                Ok(BlockPlace::Chain { depth: (confirmations - 1).try_into().unwrap_or(u32::MAX) })
+            }
+            Ok(Some(_)) => Ok(BlockPlace::Side),
+            Ok(None) => Err(self.answer("getblockheader", "a header")),
+            Err(RpcClientError::Rpc(error)) if error.code == code::INVALID_ADDRESS_OR_KEY => {
+                Ok(BlockPlace::Unknown)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The block at `height` of the node's best chain, `None` above its tip.
+    pub(super) async fn hash_at(&self, height: Height) -> Result<Option<BlockHash>, NodeError> {
+        match self.client.call_as::<String>("getblockhash", json!([height]), CALL_TIMEOUT).await {
+            Ok(hash) => {
+                let hash = hash.and_then(|hash| hash.parse().ok());
+                hash.map(Some).ok_or_else(|| self.answer("getblockhash", "a hash"))
+            }
+            Err(RpcClientError::Rpc(error)) if error.code == code::INVALID_PARAMETER => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The first of `candidates` (highest first) that is in the chain at or below `tip`.
+    ///
+    /// Blocks are looked up by height in the node's best chain, so `tip` must be in it; where it is not any more, the
+    /// next template is on its way and the answer is an error.
+    pub(super) async fn first_below(
+        &self,
+        tip: &BlockHash,
+        height: Height,
+        candidates: &[LinkRef],
+    ) -> Result<Option<BlockHash>, NodeError> {
+        if self.hash_at(height).await? != Some(*tip) {
+            return Err(self.answer("getblockhash", "the tip of its own template"));
+        }
+        for candidate in candidates {
+            if self.hash_at(candidate.height).await? == Some(candidate.hash) {
+                return Ok(Some(candidate.hash));
+            }
+        }
+        Ok(None)
+    }
+
+    fn answer(&self, method: &'static str, what: &'static str) -> NodeError {
+        NodeError::Answer { address: self.name().into(), method, what }
+    }
+}
+
+/// Errors that say nothing of the block: the node is starting, catching up, or short of something.
+fn is_passing(error: i32) -> bool {
+    matches!(
+        error,
+        code::IN_WARMUP
+            | code::CLIENT_IN_INITIAL_DOWNLOAD
+            | code::CLIENT_NOT_CONNECTED
+            | code::INTERNAL_ERROR
+            | code::DATABASE_ERROR
+            | code::MISC_ERROR
+    )
+}
