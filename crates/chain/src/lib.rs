@@ -12,6 +12,8 @@
 //! tree         all headers, in memory                       undo      what a block spent
 //! cache        unspent outputs in memory, over   db         fjall: outputs, index, marker
 //! flat         append-only files of blocks and undo data    stats     gettxoutsetinfo
+//! mempool      transactions that wait for a block           policy    which of them are standard
+//! template     what the next block should hold              view      what these two ask of the chain
 //! ```
 //!
 //! # Correctness: nothing reported as connected is lost
@@ -45,18 +47,22 @@ mod db;
 mod error;
 mod flat;
 pub mod limits;
+pub mod mempool;
 mod muhash;
 mod open;
+pub mod policy;
 mod query;
 mod retarget;
 mod rules;
 mod signatures;
 mod stats;
+pub mod template;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tree;
 mod undo;
 mod utxo;
+mod view;
 
 pub use chain::{Chain, ChainBlock, ChainOptions, Connected};
 pub use error::{Blame, BlockError, OpenError, StoreError, TxError};
@@ -66,3 +72,4 @@ pub use signatures::SignatureTable;
 pub use stats::{OutputSet, OutputSetInfo, SetHash};
 pub use tree::BlockEntry;
 pub use utxo::Utxo;
+pub use view::ChainView;

@@ -178,7 +178,7 @@ fn verify_taproot(
         [] => return Err(ScriptError::WitnessProgramWitnessEmpty), // an annex is never alone
     };
     if !(CONTROL_BASE_SIZE..=CONTROL_MAX_SIZE).contains(&control.len())
-        || (control.len() - CONTROL_BASE_SIZE) % CONTROL_NODE_SIZE != 0
+        || !(control.len() - CONTROL_BASE_SIZE).is_multiple_of(CONTROL_NODE_SIZE)
     {
         return Err(ScriptError::TaprootWrongControlSize);
     }
