@@ -22,7 +22,7 @@ pub struct Found {
     pub hash: [u8; 32],
 }
 
-/// Tries nonces of one algorithm. Holds the kernel and its memory (1 MiB for scrypt): keep it, one per thread.
+/// Tries nonces of one algorithm. Holds the kernel and its memory (2 MiB for scrypt at most): keep it, one per thread.
 pub struct Searcher {
     engine: Engine,
 }

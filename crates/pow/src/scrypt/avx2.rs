@@ -1,16 +1,16 @@
-//! Two hashes in each AVX2 register, two registers in step.
+//! Two hashes in each AVX2 register, four registers in step.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
     __m256i, _mm_cvtsi128_si32, _mm256_add_epi32, _mm256_castsi256_si128, _mm256_extracti128_si256,
-    _mm256_loadu_si256, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_shuffle_epi32, _mm256_slli_epi32,
-    _mm256_srli_epi32, _mm256_storeu_si256, _mm256_xor_si256,
+    _mm256_loadu_si256, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_setzero_si256,
+    _mm256_shuffle_epi32, _mm256_slli_epi32, _mm256_srli_epi32, _mm256_storeu_si256, _mm256_xor_si256,
 };
 
 use super::pbkdf2::Block;
 use super::rows::{Line, Rows, mix};
 
-const GROUPS: usize = 2;
+const GROUPS: usize = 4;
 /// Hashes this kernel mixes at once.
 pub(super) const LANES: usize = 2 * GROUPS;
 
@@ -26,6 +26,11 @@ struct Row(__m256i);
 // SAFETY: every method needs AVX2, which `mix_lanes` enables and its caller has found.
 unsafe impl Rows for Row {
     const HASHES: usize = 2;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        unsafe { Self(_mm256_setzero_si256()) }
+    }
 
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
@@ -58,19 +63,23 @@ unsafe impl Rows for Row {
     }
 
     #[inline(always)]
-    unsafe fn load(from: &[*const u32]) -> [Self; 4] {
+    unsafe fn load(from: &[*const u32; 4]) -> [Self; 4] {
         // SAFETY: both pointers are good for 16 words, two registers' worth.
         unsafe {
-            let half = |h: usize, i: usize| _mm256_loadu_si256(from[h].add(8 * i).cast());
-            let (a, b) = ([half(0, 0), half(0, 1)], [half(1, 0), half(1, 1)]);
-            let low = |i: usize| Self(_mm256_permute2x128_si256::<0x20>(a[i], b[i]));
-            let high = |i: usize| Self(_mm256_permute2x128_si256::<0x31>(a[i], b[i]));
-            [low(0), high(0), low(1), high(1)]
+            let (a, b) = (_mm256_loadu_si256(from[0].cast()), _mm256_loadu_si256(from[1].cast()));
+            let c = _mm256_loadu_si256(from[0].add(8).cast());
+            let d = _mm256_loadu_si256(from[1].add(8).cast());
+            [
+                Self(_mm256_permute2x128_si256::<0x20>(a, b)),
+                Self(_mm256_permute2x128_si256::<0x31>(a, b)),
+                Self(_mm256_permute2x128_si256::<0x20>(c, d)),
+                Self(_mm256_permute2x128_si256::<0x31>(c, d)),
+            ]
         }
     }
 
     #[inline(always)]
-    unsafe fn store(rows: [Self; 4], to: &[*mut u32]) {
+    unsafe fn store(rows: [Self; 4], to: &[*mut u32; 4]) {
         // SAFETY: both pointers are good for 16 words, two registers' worth.
         unsafe {
             for i in 0..2 {
@@ -82,10 +91,11 @@ unsafe impl Rows for Row {
     }
 
     #[inline(always)]
-    unsafe fn first_words(self, out: &mut [u32]) {
+    unsafe fn first_words(self) -> [u32; 4] {
         unsafe {
-            out[0] = _mm_cvtsi128_si32(_mm256_castsi256_si128(self.0)).cast_unsigned();
-            out[1] = _mm_cvtsi128_si32(_mm256_extracti128_si256::<1>(self.0)).cast_unsigned();
+            let first = _mm_cvtsi128_si32(_mm256_castsi256_si128(self.0)).cast_unsigned();
+            let second = _mm_cvtsi128_si32(_mm256_extracti128_si256::<1>(self.0)).cast_unsigned();
+            [first, second, 0, 0]
         }
     }
 }

@@ -1,15 +1,16 @@
-//! Four hashes in each AVX-512 register, two registers in step.
+//! Four hashes in each AVX-512 register, four registers in step.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::{
-    __m128i, __m512i, _mm_cvtsi128_si32, _mm512_add_epi32, _mm512_extracti32x4_epi32, _mm512_loadu_si512,
-    _mm512_rol_epi32, _mm512_shuffle_epi32, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_xor_si512,
+    __m512i, _mm_cvtsi128_si32, _mm512_add_epi32, _mm512_castsi512_si128, _mm512_extracti32x4_epi32,
+    _mm512_loadu_si512, _mm512_rol_epi32, _mm512_setzero_si512, _mm512_shuffle_epi32, _mm512_shuffle_i32x4,
+    _mm512_storeu_si512, _mm512_xor_si512,
 };
 
 use super::pbkdf2::Block;
 use super::rows::{Line, Rows, mix};
 
-const GROUPS: usize = 2;
+const GROUPS: usize = 4;
 /// Hashes this kernel mixes at once.
 pub(super) const LANES: usize = 4 * GROUPS;
 
@@ -44,6 +45,11 @@ unsafe impl Rows for Row {
     const HASHES: usize = 4;
 
     #[inline(always)]
+    unsafe fn zero() -> Self {
+        unsafe { Self(_mm512_setzero_si512()) }
+    }
+
+    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         unsafe { Self(_mm512_add_epi32(self.0, other.0)) }
     }
@@ -74,30 +80,39 @@ unsafe impl Rows for Row {
     }
 
     #[inline(always)]
-    unsafe fn load(from: &[*const u32]) -> [Self; 4] {
+    unsafe fn load(from: &[*const u32; 4]) -> [Self; 4] {
         // SAFETY: each of the four pointers is good for 16 words.
-        unsafe { transpose(std::array::from_fn(|h| _mm512_loadu_si512(from[h].cast()))).map(Self) }
+        unsafe {
+            let [a, b, c, d] = transpose([
+                _mm512_loadu_si512(from[0].cast()),
+                _mm512_loadu_si512(from[1].cast()),
+                _mm512_loadu_si512(from[2].cast()),
+                _mm512_loadu_si512(from[3].cast()),
+            ]);
+            [Self(a), Self(b), Self(c), Self(d)]
+        }
     }
 
     #[inline(always)]
-    unsafe fn store(rows: [Self; 4], to: &[*mut u32]) {
+    unsafe fn store(rows: [Self; 4], to: &[*mut u32; 4]) {
         unsafe {
-            let hashes = transpose(rows.map(|row| row.0));
-            for (h, hash) in hashes.into_iter().enumerate() {
+            let hashes = transpose([rows[0].0, rows[1].0, rows[2].0, rows[3].0]);
+            for h in 0..4 {
                 // SAFETY: each of the four pointers is good for 16 words.
-                _mm512_storeu_si512(to[h].cast(), hash);
+                _mm512_storeu_si512(to[h].cast(), hashes[h]);
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn first_words(self, out: &mut [u32]) {
+    unsafe fn first_words(self) -> [u32; 4] {
         unsafe {
-            let word = |lane: __m128i| _mm_cvtsi128_si32(lane).cast_unsigned();
-            out[0] = word(_mm512_extracti32x4_epi32::<0>(self.0));
-            out[1] = word(_mm512_extracti32x4_epi32::<1>(self.0));
-            out[2] = word(_mm512_extracti32x4_epi32::<2>(self.0));
-            out[3] = word(_mm512_extracti32x4_epi32::<3>(self.0));
+            [
+                _mm_cvtsi128_si32(_mm512_castsi512_si128(self.0)).cast_unsigned(),
+                _mm_cvtsi128_si32(_mm512_extracti32x4_epi32::<1>(self.0)).cast_unsigned(),
+                _mm_cvtsi128_si32(_mm512_extracti32x4_epi32::<2>(self.0)).cast_unsigned(),
+                _mm_cvtsi128_si32(_mm512_extracti32x4_epi32::<3>(self.0)).cast_unsigned(),
+            ]
         }
     }
 }

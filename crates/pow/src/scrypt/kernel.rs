@@ -10,9 +10,9 @@ use crate::sha256d::block::Compressor;
 pub enum Kernel {
     /// Plain integer code, one at a time, for any processor.
     Portable,
-    /// Four at once in AVX2 registers.
+    /// Eight at once in AVX2 registers.
     Avx2,
-    /// Eight at once in AVX-512 registers.
+    /// Sixteen at once in AVX-512 registers.
     Avx512,
 }
 

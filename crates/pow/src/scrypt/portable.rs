@@ -8,11 +8,16 @@ use super::rows::{Line, Rows, mix};
 pub(super) const LANES: usize = 1;
 
 #[derive(Clone, Copy)]
-struct Row([u32; 4]);
+pub(super) struct Row([u32; 4]);
 
 // SAFETY: no processor features are needed.
 unsafe impl Rows for Row {
     const HASHES: usize = 1;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Self([0; 4])
+    }
 
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
@@ -48,13 +53,13 @@ unsafe impl Rows for Row {
     }
 
     #[inline(always)]
-    unsafe fn load(from: &[*const u32]) -> [Self; 4] {
+    unsafe fn load(from: &[*const u32; 4]) -> [Self; 4] {
         // SAFETY: the caller's pointer is good for 16 words.
         std::array::from_fn(|i| unsafe { Self(from[0].add(4 * i).cast::<[u32; 4]>().read()) })
     }
 
     #[inline(always)]
-    unsafe fn store(rows: [Self; 4], to: &[*mut u32]) {
+    unsafe fn store(rows: [Self; 4], to: &[*mut u32; 4]) {
         for (i, row) in rows.into_iter().enumerate() {
             // SAFETY: the caller's pointer is good for 16 words.
             unsafe { to[0].add(4 * i).cast::<[u32; 4]>().write(row.0) };
@@ -62,8 +67,8 @@ unsafe impl Rows for Row {
     }
 
     #[inline(always)]
-    unsafe fn first_words(self, out: &mut [u32]) {
-        out[0] = self.0[0];
+    unsafe fn first_words(self) -> [u32; 4] {
+        self.0
     }
 }
 
