@@ -13,15 +13,33 @@
 //! transactions, slots); `driver` has the sockets. The machine gets time, randomness and messages as arguments and
 //! gives messages and events out, so a test can join many of them and let hours pass in milliseconds.
 
+mod addrbook;
+mod addresses;
+mod announce;
+mod compact;
+mod download;
 mod driver;
 mod event;
 pub mod frame;
+mod handshake;
+mod headers;
+mod limits;
 pub mod message;
 mod options;
+mod orphans;
+mod peer;
+mod peers;
+mod relay;
+mod requests;
+mod rolling;
+mod serve;
+mod slots;
 mod view;
 
+pub use addrbook::{AddrBook, BookError};
 pub use driver::{NetTotals, P2p, StartError, start};
 pub use event::{ConnectionKind, Event, PeerId, PeerInfo, Time, TxVerdict, Verdict};
 pub use message::Message;
 pub use options::Options;
+pub use peers::{Output, Peers};
 pub use view::{HeaderInfo, TxRef, View};

@@ -17,6 +17,7 @@ use lode_primitives::{
     encode_vec,
 };
 
+pub(crate) use address::decode_entry;
 pub use address::{AddrEntry, Endpoint, MAX_ADDRESSES, NetAddr};
 pub use compact::{BlockTxn, CompactBlock, GetBlockTxn, PrefilledTx, ShortId, ShortIdKey};
 pub use filter::{CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, GetCFHeaders, GetCFilters};

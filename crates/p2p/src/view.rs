@@ -48,7 +48,8 @@ pub trait View: Send + Sync + 'static {
     fn header(&self, hash: &BlockHash) -> Option<HeaderInfo>;
 
     /// The ids of the blocks at heights `first`, `first + 1`, ... on the chain that ends in `of`: at most `count`,
-    /// fewer where that chain ends. Empty where `of` is not known.
+    /// fewer where that chain ends. Empty where `of` is not known. Called often with `of` a thousand blocks and more
+    /// above `first`: must not walk all the way down where `of` is on the best header chain.
     fn chain(&self, of: &BlockHash, first: Height, count: usize) -> Vec<BlockHash>;
 
     /// Height of the highest block that is both on the active chain and on the chain that ends in `of`.
