@@ -4,7 +4,10 @@
 //! Reading tasks decode (and decrypt) their peer's bytes, so that this work spreads over the processors, and stop
 //! reading while the machine or their peer's own answers lag behind.
 
+mod connection;
+mod dial;
 mod run;
+mod transport;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -232,9 +232,12 @@ impl Peers {
         }
     }
 
-    /// What a peer sent is no message: its connection ends and its address is not taken for a while.
+    /// What a peer sent is no message: its connection ends.
     pub fn malformed(&mut self, peer: PeerId, what: &str, now: Time, view: &dyn View) {
-        self.punish(peer, what, &Step { now, view });
+        if let Some(state) = self.peers.get(&peer) {
+            tracing::info!(%peer, address = %state.address, what, "peer sends what is no message");
+        }
+        self.drop_peer(peer, what, &Step { now, view });
     }
 
     /// Time passes. To be called several times a second; timeouts and announcements happen here.
@@ -294,6 +297,11 @@ impl Peers {
                 self.drop_peer(peer, "network switched off", &Step { now, view });
             }
         }
+    }
+
+    /// Connections are made and taken.
+    pub fn is_active(&self) -> bool {
+        self.active
     }
 
     /// Pings every peer now.
