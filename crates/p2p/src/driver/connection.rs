@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lode_primitives::{Block, BlockHash, Decode, Encode, Form, Header};
 use tokio::io::AsyncWriteExt;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
@@ -81,11 +82,11 @@ pub(super) struct Common {
 }
 
 impl Connection {
-    pub(super) fn start(peer: PeerId, opened: Opened, common: &Common) -> Self {
+    pub(super) fn start(peer: PeerId, opened: Opened, common: &Common, tasks: &Handle) -> Self {
         let (items, waiting) = mpsc::unbounded_channel();
         let queue = Arc::new(Queue::default());
-        let reader = tokio::spawn(read(peer, opened.reading, Arc::clone(&queue), common.clone()));
-        let writer = tokio::spawn(write(peer, opened.writing, waiting, Arc::clone(&queue), common.clone()));
+        let reader = tasks.spawn(read(peer, opened.reading, Arc::clone(&queue), common.clone()));
+        let writer = tasks.spawn(write(peer, opened.writing, waiting, Arc::clone(&queue), common.clone()));
         Self { items, queue, reader, writer }
     }
 

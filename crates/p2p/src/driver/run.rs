@@ -78,6 +78,8 @@ struct Driver {
     totals: NetTotals,
     saved: Time,
     stopping: bool,
+    /// Where connections and calls run; the loop itself has a thread of its own.
+    tasks: tokio::runtime::Handle,
 }
 
 /// Binds the listeners and starts the thread.
@@ -127,8 +129,12 @@ pub(super) async fn spawn(
         totals: NetTotals::default(),
         saved: now,
         stopping: false,
+        tasks: tokio::runtime::Handle::current(),
     };
-    let runtime = tokio::runtime::Handle::current();
+    // Its own timer: the thread outlives the runtime it was started from by as long as it takes to see that all
+    // handles are gone.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(StartError::Thread)?;
     std::thread::Builder::new()
         .name("network".into())
         .spawn(move || runtime.block_on(driver.run(commands, messages, reported)))
@@ -256,7 +262,7 @@ impl Driver {
                     }
                 }
                 if let Some(id) = id {
-                    self.connections.insert(id, Connection::start(id, *opened, &self.common));
+                    self.connections.insert(id, Connection::start(id, *opened, &self.common, &self.tasks));
                 }
             }
             Report::DialFailed { address, manual, reason } => {
@@ -290,7 +296,7 @@ impl Driver {
         self.opening += 1;
         let (coin, encrypted, reports) = (self.options.coin, self.options.encrypted, self.reports.clone());
         let local = stream.local_addr().ok();
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let report =
                 match timeout(OPEN_TIMEOUT, open_inbound(stream, coin.magic, coin.form, encrypted)).await {
                     Ok(Ok(opened)) => Report::Opened {
@@ -312,7 +318,7 @@ impl Driver {
 
     fn dial_manual(&self, name: String) {
         let (coin, encrypted, reports) = (self.options.coin, self.options.encrypted, self.reports.clone());
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let result = match resolve(&name, coin.p2p_port).await {
                 Ok(address) => dial(address, coin, encrypted).await.map(|opened| (address, opened)),
                 Err(error) => Err(error),
@@ -335,7 +341,7 @@ impl Driver {
 
     fn dial_address(&self, address: SocketAddr, kind: ConnectionKind, encrypted: bool) {
         let (coin, reports) = (self.options.coin, self.reports.clone());
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let report = match dial(address, coin, encrypted).await {
                 Ok((opened, local)) => {
                     Report::Opened { address, local, kind, manual: None, opened: Box::new(opened) }
@@ -456,7 +462,7 @@ impl Driver {
         }
         for seed in self.options.seeds.clone() {
             let (reports, now) = (self.reports.clone(), self.clock.now());
-            tokio::spawn(async move {
+            self.tasks.spawn(async move {
                 let entries = ask_seed(seed, coin.p2p_port, services, now).await;
                 let _ = reports.send(Report::Seeded(entries)).await; // the network has stopped
             });
