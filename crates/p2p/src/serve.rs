@@ -39,14 +39,10 @@ impl Peers {
     pub(crate) fn on_getdata(&mut self, id: PeerId, items: &[InvItem], step: &Step<'_>) {
         let mut missing = Vec::new();
         for item in items {
-            match item.kind {
-                kind if kind.is_block() => self.serve_block(id, kind, item.block_hash(), step),
-                kind if kind.is_transaction() => {
-                    if !self.serve_transaction(id, item, step) {
-                        missing.push(*item);
-                    }
-                }
-                _ => {}
+            if item.kind.is_block() {
+                self.serve_block(id, item.kind, item.block_hash(), step);
+            } else if item.kind.is_transaction() && !self.serve_transaction(id, item, step) {
+                missing.push(*item);
             }
         }
         if !missing.is_empty() {
