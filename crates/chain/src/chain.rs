@@ -161,6 +161,7 @@ impl Chain {
             (before as Id..self.tree.len() as Id).for_each(|id| changes.put_entry(self.tree.get(id)));
             let stored = self.db.commit(changes, false);
             self.stop_on(stored).map_err(|error| (0, error.into()))?;
+            let _ = self.dirty.split_off(&(before as Id));
         }
         verdict.map(|()| new)
     }
@@ -199,7 +200,7 @@ impl Chain {
         self.body_seen(id);
 
         let mut failed = self.activate(Some(&hashed))?;
-        self.flush_if_due(now)?;
+        self.flush_after(FLUSH_SECONDS_SYNC, now)?;
         if let Some(at) = failed.iter().position(|(failed, _)| *failed == id) {
             return Err(failed.swap_remove(at).1);
         }
@@ -213,7 +214,7 @@ impl Chain {
     pub fn advance(&mut self, now: u32) -> Result<Connected, StoreError> {
         self.usable()?;
         self.activate(None)?;
-        self.flush_if_due(now)?;
+        self.flush_after(FLUSH_SECONDS_SYNC, now)?;
         Ok(self.take_report())
     }
 
@@ -279,7 +280,8 @@ impl Chain {
         Ok(Some(self.take_report()))
     }
 
-    /// Writes everything to disk, durably. Called now and then by the chain itself; call it before a planned stop.
+    /// Writes everything to disk, durably. The chain does it when its memory is full
+    /// and in [`Chain::tick`]; call it before a planned stop.
     pub fn flush(&mut self) -> Result<(), StoreError> {
         let flushed = self.try_flush();
         self.stop_on(flushed)
@@ -300,13 +302,21 @@ impl Chain {
         Ok(())
     }
 
-    fn flush_if_due(&mut self, now: u32) -> Result<(), StoreError> {
+    /// What is done now and then, so that accepting a block need not wait for it: flushing, pruning. To be called every
+    /// second or so, and after a report was passed on.
+    pub fn tick(&mut self, now: u32) -> Result<(), StoreError> {
+        self.usable()?;
         let recent = self.tree.get(self.tip_id()).time().saturating_add(24 * 60 * 60) > now;
-        let every = if recent { FLUSH_SECONDS } else { FLUSH_SECONDS_SYNC };
+        self.flush_after(if recent { FLUSH_SECONDS } else { FLUSH_SECONDS_SYNC }, now)
+    }
+
+    /// Flushes where the last flush was so many seconds ago or the memory for outputs is full; then prunes.
+    fn flush_after(&mut self, seconds: u32, now: u32) -> Result<(), StoreError> {
         if self.last_flush == 0 {
             self.last_flush = now;
         }
-        if self.coins.is_full() || now.saturating_sub(self.last_flush) >= every {
+        let due = now.saturating_sub(self.last_flush) >= seconds && !self.dirty.is_empty();
+        if due || self.coins.is_full() {
             self.last_flush = now;
             self.flush()?;
         }

@@ -82,12 +82,8 @@ fn check_bip30(place: &Place<'_>, coins: &Coins, hashed: &Hashed) -> Result<bool
         return Ok(true);
     }
     let unique_since = coin.deployments.bip34.filter(|&since| {
-        let known = coin.deployments.bip34_hash;
-        since <= 1
-            || place
-                .tree
-                .ancestor(place.parent, since)
-                .is_some_and(|at| known.parse() == Ok(place.tree.get(at).hash()))
+        let at = place.tree.ancestor(place.parent, since).map(|at| place.tree.get(at).hash());
+        at.is_some() && at == coin.deployments.bip34_hash.parse().ok()
     });
     if Deployments::holds(unique_since, height) && height < BIP30_AGAIN {
         return Ok(false);

@@ -48,6 +48,8 @@ mod error;
 mod flat;
 pub mod limits;
 pub mod mempool;
+#[cfg(test)]
+mod main_blocks;
 mod muhash;
 mod open;
 pub mod policy;
