@@ -1,17 +1,198 @@
 //! `lode node`: a full node.
 
+use std::io::IsTerminal;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use lode_coins::Coin;
+use lode_node::rpc::Credentials;
+use lode_node::{NodeHandle, NodeOptions};
+
+/// Between two looks at a sync on a terminal.
+const LOOK: Duration = Duration::from_millis(250);
+/// Between two lines about a sync in a log.
+const LINE: Duration = Duration::from_secs(10);
 
 /// What `lode node` takes.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Which coin
+    #[arg(long, default_value = "bitcoin")]
+    coin: String,
+    /// Which of its networks: main, testnet4, signet, regtest, local
+    #[arg(long, default_value = "main")]
+    network: String,
+    /// A signet of one's own: the script, in hex, that its blocks must satisfy (with --network signet)
+    #[arg(long, value_name = "HEX")]
+    signetchallenge: Option<String>,
+    /// Where the data lies, in DIR/<coin>/<network>/ [default: ~/.lode]
+    #[arg(long, env = "LODE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Listen for peers here [default: all interfaces, the coin's port; this machine alone on regtest and local]
+    #[arg(long, value_name = "HOST:PORT")]
+    p2p_bind: Vec<SocketAddr>,
+    /// Do not listen for peers
+    #[arg(long, conflicts_with = "p2p_bind")]
+    no_listen: bool,
+    /// Call only these peers
+    #[arg(long, value_name = "HOST[:PORT]")]
+    connect: Vec<String>,
+    /// Keep a connection to these peers, beside others
+    #[arg(long, value_name = "HOST[:PORT]")]
+    addnode: Vec<String>,
+    /// Listen for JSON-RPC here [default: this machine alone, the coin's port]
+    #[arg(long, value_name = "HOST:PORT")]
+    rpc_bind: Option<SocketAddr>,
+    /// A user who may call JSON-RPC beside the cookie; the password comes from LODE_RPC_PASSWORD or --rpc-password-file
+    #[arg(long, value_name = "USER")]
+    rpc_user: Option<String>,
+    /// A file with the password in its first line
+    #[arg(long, value_name = "FILE", requires = "rpc_user")]
+    rpc_password_file: Option<PathBuf>,
+    /// Delete old blocks so that block files take about so many MiB
+    #[arg(long, value_name = "MIB")]
+    prune: Option<u64>,
+    /// Memory for unspent outputs, in MiB [default: 450]
+    #[arg(long, value_name = "MIB")]
+    cache: Option<usize>,
+}
 
-/// Runs the node until it is told to stop.
-pub(crate) fn run(_: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("the node is not there yet")
+/// Runs the node until it is told to stop: by Ctrl-C, SIGTERM or the RPC method `stop`.
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let options = options(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let began = Instant::now();
+        tracing::info!(coin = %options.coin, directory = %options.directory().display(), "opening the chain");
+        let node = lode_node::start(options).await?;
+        tracing::info!(
+            height = node.tip().height,
+            seconds = began.elapsed().as_secs_f64(),
+            rpc = ?node.rpc_address(),
+            peers = ?node.p2p_addresses(),
+            "node is up"
+        );
+        let stopped = tokio::select! {
+            stopped = node.stopped() => stopped,
+            signal = signal() => {
+                tracing::info!(signal, "stopping; once more ends at once");
+                Ok(())
+            }
+            () = show_sync(&node) => Ok(()),
+        };
+        tokio::select! {
+            () = node.shutdown() => {}
+            _ = signal() => anyhow::bail!("ended before all was written; the next start makes up for it"),
+        }
+        stopped?;
+        tracing::info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// From the command line to what the node takes.
+fn options(args: Args) -> anyhow::Result<NodeOptions> {
+    let mut coin = lode_coins::find(&args.coin, &args.network)?;
+    if let Some(hex) = &args.signetchallenge {
+        anyhow::ensure!(coin.signet_challenge.is_some(), "--signetchallenge goes with --network signet only");
+        let challenge = hex::decode(hex)
+            .with_context(|| format!("--signetchallenge must be a script in hex, not {hex:?}"))?;
+        coin = lode_coins::custom_signet(&challenge);
+    }
+    let data_dir = args.data_dir.map_or_else(default_data_dir, Ok)?;
+    let mut options = NodeOptions::new(coin, data_dir);
+    options.p2p_bind = match (args.no_listen, args.p2p_bind.is_empty()) {
+        (true, _) => Vec::new(),
+        (false, false) => args.p2p_bind,
+        (false, true) => vec![SocketAddr::new(listen_host(coin), coin.p2p_port)],
+    };
+    options.connect = args.connect;
+    options.add_nodes = args.addnode;
+    options.rpc_bind =
+        Some(args.rpc_bind.unwrap_or_else(|| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), coin.rpc_port)));
+    options.rpc_user = match args.rpc_user {
+        None => None,
+        Some(user) => {
+            anyhow::ensure!(!user.contains(':'), "an RPC user's name may not contain ':'");
+            let password = read_password(args.rpc_password_file.as_deref())?
+                .context("--rpc-user needs a password: set LODE_RPC_PASSWORD or give --rpc-password-file")?;
+            Some(Credentials { user, password })
+        }
+    };
+    options.prune_mib = args.prune;
+    options.cache_bytes = args.cache.map(|mib| mib << 20);
+    Ok(options)
+}
+
+/// Everybody may call a public network's node; a private one's is for this machine.
+fn listen_host(coin: &Coin) -> IpAddr {
+    if coin.network.is_private() { Ipv4Addr::LOCALHOST.into() } else { Ipv4Addr::UNSPECIFIED.into() }
+}
+
+/// Waits for Ctrl-C or SIGTERM; says which.
+async fn signal() -> &'static str {
+    let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(term) => term,
+        Err(error) => {
+            tracing::warn!(%error, "cannot listen for SIGTERM");
+            let _ = tokio::signal::ctrl_c().await;
+            return "Ctrl-C";
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => "Ctrl-C",
+        _ = term.recv() => "SIGTERM",
+    }
+}
+
+/// Shows how a sync goes on, for ever: a bar on a terminal, a line now and then in a log.
+async fn show_sync(node: &NodeHandle) {
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template(
+            "{bar:30} block {pos} of {len} ({percent} %), {per_sec}, {eta} left",
+        );
+        bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    });
+    let mut shown = (Instant::now(), node.tip().height);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let (height, end) = (node.tip().height, node.best_header_height());
+        let behind = end.saturating_sub(height) > 1;
+        match &bar {
+            Some(bar) if behind => {
+                bar.set_length(end.into());
+                bar.set_position(height.into());
+            }
+            Some(bar) => bar.finish_and_clear(),
+            None if behind && shown.0.elapsed() >= LINE => {
+                let seconds = shown.0.elapsed().as_secs_f64();
+                let rate = f64::from(height.saturating_sub(shown.1)) / seconds;
+                let percent = 100.0 * f64::from(height) / f64::from(end);
+                let left = if rate > 0.0 { f64::from(end - height) / rate } else { f64::INFINITY };
+                tracing::info!(
+                    "block {height} of {end} ({percent:.1} %), {rate:.0} blocks a second, {} left",
+                    duration(left)
+                );
+                shown = (Instant::now(), height);
+            }
+            None => {}
+        }
+    }
+}
+
+/// Seconds for people: `45 s`, `12 min`, `3.5 h`, or `a while` where nobody knows.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if !s.is_finite() || s > 1e7 => "a while".to_owned(),
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
 }
 
 /// Where all of Lode's data lies unless told otherwise: `~/.lode`.

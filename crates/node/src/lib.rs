@@ -1,6 +1,32 @@
 //! Embedded node: sync, relay, JSON-RPC, block templates.
+//!
+//! [`start`] opens the chain of a coin in a directory, joins its network and serves JSON-RPC; the [`NodeHandle`] it
+//! gives is what the pool, the wallet and the `lode` program use in the same process. The parts:
+//!
+//! - [`rpc`]: JSON-RPC with bitcoind's method names, and a client for it;
+//! - `node`: the shared state and how blocks change it;
+//! - `judge`: the thread that judges what peers send; `view`: what the network may ask;
+//! - `fees`: what to pay, learnt from the mempool.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "gettxoutsetinfo follows"))]
-mod muhash;
+mod fees;
+mod handle;
+mod judge;
+mod lists;
 mod node;
+mod options;
 pub mod rpc;
+mod template;
+mod view;
+
+pub use handle::{NodeHandle, start};
+pub use node::{BlockStatus, Submitted, Tip};
+pub use options::{NodeError, NodeOptions};
+pub use template::{BlockTemplate, TemplateTx};
+
+/// The version as one number, as bitcoind's `getnetworkinfo` has it: 10,000 major + 100 minor + patch.
+pub(crate) const VERSION_NUMBER: u32 = 100;
+
+/// What peers are told we are.
+pub(crate) fn user_agent() -> String {
+    concat!("/Lode:", env!("CARGO_PKG_VERSION"), "/").to_string()
+}

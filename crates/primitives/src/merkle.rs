@@ -103,6 +103,11 @@ pub enum PartialTreeError {
 const MAX_LEAVES: u32 = 4_000_000 / 240;
 
 impl PartialTree {
+    /// How many leaves the whole tree is said to have.
+    pub const fn total(&self) -> u32 {
+        self.total
+    }
+
     /// The tree over `txids` cut down to the leaves for which `matches` is true.
     ///
     /// # Panics

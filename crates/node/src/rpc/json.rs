@@ -57,6 +57,12 @@ pub(crate) struct Spent {
     pub(crate) coinbase: bool,
 }
 
+impl From<lode_chain::Utxo> for Spent {
+    fn from(utxo: lode_chain::Utxo) -> Self {
+        Self { output: utxo.output, height: utxo.height, coinbase: utxo.coinbase }
+    }
+}
+
 /// A transaction; `spent` (one per input, if known) adds the fee, and `show_spent` the outputs themselves.
 pub(crate) fn transaction(
     coin: &Coin,

@@ -11,6 +11,8 @@ mod server;
 mod table;
 
 pub use auth::Credentials;
+pub(crate) use auth::{Auth, Cookie};
 pub use error::{RpcError, code};
 pub use params::{Arg, Kind, from_words};
+pub(crate) use server::serve;
 pub use table::method_args;

@@ -35,8 +35,15 @@ pub(crate) struct Method {
 }
 
 /// Methods by group, in the order `help` lists them.
-pub(crate) const GROUPS: &[(&str, &[Method])] =
-    &[("Rawtransactions", methods::raw::METHODS), ("Util", methods::util::METHODS)];
+pub(crate) const GROUPS: &[(&str, &[Method])] = &[
+    ("Blockchain", methods::blockchain::METHODS),
+    ("Blockchain", methods::utxo::METHODS),
+    ("Control", methods::control::METHODS),
+    ("Mining", methods::mining::METHODS),
+    ("Network", methods::network::METHODS),
+    ("Rawtransactions", methods::raw::METHODS),
+    ("Util", methods::util::METHODS),
+];
 
 fn find(name: &str) -> Option<&'static Method> {
     GROUPS.iter().flat_map(|(_, methods)| methods.iter()).find(|method| method.name == name)
@@ -88,15 +95,17 @@ pub(crate) fn help(name: Option<&str>) -> String {
         Some(name) => {
             find(name).map_or_else(|| format!("help: unknown command: {name}\n"), |method| describe(method))
         }
-        None => GROUPS
-            .iter()
-            .map(|(group, methods)| {
-                let mut lines: Vec<String> = methods.iter().map(signature).collect();
+        None => {
+            let mut groups: std::collections::BTreeMap<&str, Vec<String>> = std::collections::BTreeMap::new();
+            for (group, methods) in GROUPS {
+                groups.entry(group).or_default().extend(methods.iter().map(signature));
+            }
+            let section = |(group, mut lines): (&str, Vec<String>)| {
                 lines.sort_unstable();
                 format!("== {group} ==\n{}", lines.join("\n"))
-            })
-            .collect::<Vec<_>>()
-            .join("\n\n"),
+            };
+            groups.into_iter().map(section).collect::<Vec<_>>().join("\n\n")
+        }
     }
 }
 
@@ -104,6 +113,7 @@ impl Dispatch for Arc<Node> {
     async fn call(&self, name: String, params: Value) -> Result<Value, RpcError> {
         let method = find(&name).ok_or_else(|| RpcError::new(code::METHOD_NOT_FOUND, "Method not found"))?;
         let params = Params::read(method.args, params, || describe(method))?;
+        let _under_way = self.calls.begin(method.name);
         match method.run {
             Run::Wait(run) => run(self.clone(), params).await,
             Run::Work(run) => {

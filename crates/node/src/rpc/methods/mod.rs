@@ -1,4 +1,10 @@
 //! The methods themselves, one module per group of bitcoind's `help`.
 
+pub(super) mod blockchain;
+mod blockstats;
+pub(super) mod control;
+pub(super) mod mining;
+pub(super) mod network;
 pub(super) mod raw;
 pub(super) mod util;
+pub(super) mod utxo;

@@ -1,0 +1,230 @@
+//! Starting and stopping a node, and the handle by which the rest of the program uses it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lode_chain::{Chain, ChainOptions};
+use lode_coins::Coin;
+use lode_p2p::View;
+use lode_primitives::{Block, BlockHash};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::node::{BlockStatus, FEES_FILE, Node, Submitted, Tip};
+use crate::options::{NodeError, NodeOptions};
+use crate::rpc::{Auth, Cookie, serve};
+use crate::template::BlockTemplate;
+use crate::{judge, user_agent};
+
+/// How long RPC calls under way may take to finish when the node stops.
+const RPC_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the network may take to say goodbye.
+const NETWORK_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What runs beside the callers.
+struct Tasks {
+    rpc: Option<JoinHandle<()>>,
+    judge: Option<std::thread::JoinHandle<()>>,
+}
+
+/// A running node. Clones are handles to the same one; the node stops with [`NodeHandle::shutdown`].
+#[derive(Clone)]
+pub struct NodeHandle {
+    node: Arc<Node>,
+    rpc_address: Option<SocketAddr>,
+    tasks: Arc<Mutex<Option<Tasks>>>,
+}
+
+impl std::fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeHandle").field("directory", &self.node.directory).finish_non_exhaustive()
+    }
+}
+
+/// Starts a node: opens its chain (after a kill this brings it up to date first), then JSON-RPC, then the network. To
+/// be called within a tokio runtime of several threads.
+///
+/// # Errors
+/// Says what is in the way: the directory in use or another network's, files damaged, ports taken.
+pub async fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
+    let directory = options.directory();
+    std::fs::create_dir_all(&directory)
+        .map_err(|source| NodeError::Directory { path: directory.clone(), source })?;
+    let mut chain_options = ChainOptions::new(options.coin, &directory);
+    chain_options.prune_mib = options.prune_mib;
+    if let Some(bytes) = options.cache_bytes {
+        chain_options.cache_bytes = bytes;
+    }
+    let chain = tokio::task::spawn_blocking(move || Chain::open(chain_options))
+        .await
+        .map_err(|error| NodeError::Failed(format!("opening the chain: {error}")))??;
+    let node = Arc::new(Node::new(chain, directory.clone(), options.prune_mib));
+
+    let mut rpc = None;
+    let mut rpc_address = None;
+    if let Some(address) = options.rpc_bind {
+        let failed = |source| NodeError::RpcBind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        rpc_address = Some(listener.local_addr().map_err(failed)?);
+        let path = directory.join(".cookie");
+        let cookie = Cookie::create(path.clone()).map_err(|source| NodeError::Cookie { path, source })?;
+        let auth = Auth { cookie: Some(cookie), user: options.rpc_user.clone() };
+        rpc = Some(tokio::spawn(serve(listener, auth, node.clone(), node.stop.subscribe())));
+    }
+    let mut tasks = Tasks { rpc, judge: None };
+
+    if options.network {
+        let view: Arc<dyn View> = node.clone();
+        let (p2p, events) = lode_p2p::start(network_options(&options, &directory), view).await?;
+        node.set_p2p(p2p.clone());
+        let judging = node.clone();
+        let thread = std::thread::Builder::new().name("lode-chain".into());
+        let judge = thread.spawn(move || judge::run(&judging, &p2p, events)).map_err(NodeError::Thread)?;
+        tasks.judge = Some(judge);
+    }
+    Ok(NodeHandle { node, rpc_address, tasks: Arc::new(Mutex::new(Some(tasks))) })
+}
+
+fn network_options(options: &NodeOptions, directory: &Path) -> lode_p2p::Options {
+    let mut network = lode_p2p::Options::new(options.coin);
+    network.listen.clone_from(&options.p2p_bind);
+    network.connect.clone_from(&options.connect);
+    network.add_nodes.clone_from(&options.add_nodes);
+    network.seeds = options.coin.dns_seeds.iter().map(|seed| (*seed).to_string()).collect();
+    network.address_book = Some(directory.join("peers"));
+    network.pruned = options.prune_mib.is_some();
+    network.user_agent = user_agent();
+    network.min_chain_work = options.coin.min_chain_work();
+    network
+}
+
+impl NodeHandle {
+    /// The coin and network.
+    pub fn coin(&self) -> &'static Coin {
+        self.node.coin
+    }
+
+    /// Where JSON-RPC listens, if it does.
+    pub const fn rpc_address(&self) -> Option<SocketAddr> {
+        self.rpc_address
+    }
+
+    /// Where peers can call us.
+    pub fn p2p_addresses(&self) -> Vec<SocketAddr> {
+        self.node.p2p().map(|p2p| p2p.listening().to_vec()).unwrap_or_default()
+    }
+
+    /// The node's own directory.
+    pub fn directory(&self) -> &Path {
+        &self.node.directory
+    }
+
+    /// The last block of the best chain.
+    pub fn tip(&self) -> Tip {
+        *self.node.tip.borrow()
+    }
+
+    /// The tip as it changes. During a sync not every block is seen, the last one always is.
+    pub fn subscribe(&self) -> watch::Receiver<Tip> {
+        self.node.tip.subscribe()
+    }
+
+    /// True until the chain has once been close to the present.
+    pub fn is_syncing(&self) -> bool {
+        self.node.is_syncing()
+    }
+
+    /// Height of the header with the most work: where a sync is heading.
+    pub fn best_header_height(&self) -> lode_primitives::Height {
+        self.node.glance().best_header.height
+    }
+
+    /// Where a block is.
+    pub fn block_status(&self, hash: &BlockHash) -> BlockStatus {
+        self.node.block_status(hash)
+    }
+
+    /// The next block but for its coinbase and its proof of work: of the mempool's best paying transactions.
+    pub async fn template(&self) -> BlockTemplate {
+        let node = self.node.clone();
+        let made = tokio::task::spawn_blocking(move || node.template()).await;
+        made.expect("a template is made of what was checked before")
+    }
+
+    /// Hands in a block that was found. When this returns [`Submitted::BestChain`] the block is on disk, in the best
+    /// chain, and on its way to the peers.
+    pub async fn submit_block(&self, block: impl Into<Arc<Block>>) -> Submitted {
+        let (node, block) = (self.node.clone(), block.into());
+        let judged = tokio::task::spawn_blocking(move || node.submit(block)).await;
+        judged.unwrap_or_else(|error| Submitted::Rejected {
+            reason: "error".into(),
+            detail: format!("the check of the block failed: {error}"),
+            unjudged: true,
+        })
+    }
+
+    /// Waits until the node is asked to stop: by RPC, or by itself because its files fail. An error says why.
+    ///
+    /// # Errors
+    /// [`NodeError::Failed`].
+    pub async fn stopped(&self) -> Result<(), NodeError> {
+        let mut stop = self.node.stop.subscribe();
+        let _ = stop.wait_for(|stop| *stop).await;
+        let failure = self.node.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        failure.map_or(Ok(()), |reason| Err(NodeError::Failed(reason)))
+    }
+
+    /// Stops everything, writes all to disk, and returns when that is done. Further calls return at once.
+    pub async fn shutdown(&self) {
+        let Some(tasks) = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        self.node.request_stop();
+        if let Some(p2p) = self.node.p2p()
+            && tokio::time::timeout(NETWORK_STOP_TIMEOUT, p2p.stop()).await.is_err()
+        {
+            tracing::warn!("the network did not stop in time");
+        }
+        if let Some(mut rpc) = tasks.rpc
+            && tokio::time::timeout(RPC_STOP_TIMEOUT, &mut rpc).await.is_err()
+        {
+            tracing::warn!("RPC calls were still under way; they are cut off");
+            rpc.abort();
+            let _ = rpc.await;
+        }
+        let node = self.node.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            if let Some(judge) = tasks.judge
+                && judge.join().is_err()
+            {
+                tracing::error!("the thread that judges blocks had panicked");
+            }
+            if let Err(error) = node.write().chain.flush() {
+                tracing::error!(%error, "the last flush failed; the next start makes up for it");
+            }
+            let fees = node.fees.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = fees.save(&node.directory.join(FEES_FILE)) {
+                tracing::warn!(%error, "fee estimates not saved");
+            }
+        });
+        let _ = closed.await;
+    }
+}
+
+impl Node {
+    /// Takes a block that was found here and says what became of it.
+    pub(crate) fn submit(&self, block: Arc<Block>) -> Submitted {
+        match self.accept_block(block) {
+            Ok(submitted) => submitted,
+            Err(error) => {
+                use lode_chain::Blame;
+                let unjudged = matches!(
+                    error.blame(),
+                    Blame::MissingParent | Blame::Early | Blame::Inconclusive | Blame::OwnFault
+                );
+                Submitted::Rejected { reason: error.reject_reason(), detail: error.to_string(), unjudged }
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What a node is started with, and why it may not start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use lode_chain::OpenError;
+use lode_coins::Coin;
+
+use crate::rpc::Credentials;
+
+/// How to run a node.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// The coin and its network.
+    pub coin: &'static Coin,
+    /// Where all data lies; this node's is in `DIR/<coin>/<network>/`.
+    pub data_dir: PathBuf,
+    /// Take part in the network at all; without it the node listens nowhere and calls nobody.
+    pub network: bool,
+    /// Where to listen for peers; port 0 lets the system choose. Empty: nobody can call us.
+    pub p2p_bind: Vec<SocketAddr>,
+    /// Where any are given, only these peers (`host` or `host:port`) are called.
+    pub connect: Vec<String>,
+    /// Further peers to keep a connection to.
+    pub add_nodes: Vec<String>,
+    /// Where JSON-RPC listens; port 0 lets the system choose. `None`: no JSON-RPC, no cookie.
+    pub rpc_bind: Option<SocketAddr>,
+    /// A user that may call beside the cookie.
+    pub rpc_user: Option<Credentials>,
+    /// Delete old blocks so that block files take about this many MiB.
+    pub prune_mib: Option<u64>,
+    /// Memory for unspent outputs between flushes, in bytes; `None` for the usual.
+    pub cache_bytes: Option<usize>,
+}
+
+impl NodeOptions {
+    /// A full node of `coin` with its data under `data_dir`: it takes part in the network, calls whom it finds, and
+    /// listens on no port yet, neither for peers nor for JSON-RPC.
+    pub fn new(coin: &'static Coin, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            coin,
+            data_dir: data_dir.into(),
+            network: true,
+            p2p_bind: Vec::new(),
+            connect: Vec::new(),
+            add_nodes: Vec::new(),
+            rpc_bind: None,
+            rpc_user: None,
+            prune_mib: None,
+            cache_bytes: None,
+        }
+    }
+
+    /// This node's own directory: `DIR/<coin>/<network>`.
+    pub fn directory(&self) -> PathBuf {
+        self.data_dir.join(self.coin.directory())
+    }
+}
+
+/// Why a node did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The directory cannot be made.
+    #[error("cannot make the data directory {path}: {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The chain cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The RPC address cannot be had.
+    #[error(
+        "cannot listen for RPC on {address}: {source}; is another node running there? choose another with --rpc-bind"
+    )]
+    RpcBind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The cookie cannot be written.
+    #[error("cannot write the RPC cookie {path}: {source}")]
+    Cookie {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The network cannot be started.
+    #[error(transparent)]
+    Network(#[from] lode_p2p::StartError),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    /// The node had to stop: its files cannot be read or written.
+    #[error("stopped: {0}")]
+    Failed(String),
+}
