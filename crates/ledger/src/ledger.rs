@@ -14,8 +14,8 @@ use crate::balances::{BalanceError, Books, LinkRef, State};
 use crate::codec::{SnapshotError, decode_state, encode_state};
 use crate::log::{Dictionary, LogError, LogOptions, RawShare, Recovery, SegmentHeader, Share, ShareLog};
 use crate::payout::{PayoutSnapshot, Rules, Split, SplitInput};
+use crate::records::RecordFile;
 use crate::registry::{Account, Registry, RegistryError, TemplateRef, Worker};
-use crate::store::{FOUND, STATE, Store};
 use crate::window::{HOUR_MS, SLICES, Sum, Window, WindowKind};
 
 /// How the books are kept.
@@ -82,7 +82,7 @@ pub struct Ledger {
     books: Books,
     /// Found blocks that are not final: their snapshots, and so what they build on.
     found: HashMap<BlockHash, PayoutSnapshot>,
-    store: Store,
+    store: RecordFile,
     rules: Rules,
     drop_after_ms: Option<u64>,
     /// Work of all shares ever, in credit units.
@@ -92,6 +92,11 @@ pub struct Ledger {
     dropped_ms: u64,
 }
 
+/// First bytes of the balances file.
+const BALANCES: [u8; 8] = *b"LODEBAL1";
+/// Kinds of its records: the balances after the last final block of the pool's, and a found block since.
+const STATE: u8 = 1;
+const FOUND: u8 = 2;
 /// The registry is not swept below this many workers.
 const SWEEP_MIN: usize = 4_096;
 
@@ -112,18 +117,22 @@ impl Ledger {
         }
         window.expire(now_ms.max(log.clock()));
         let (mut books, mut found) = (Books::default(), HashMap::new());
-        let store = Store::open(&options.log.dir, |kind, body| -> Result<(), LedgerError> {
-            match kind {
-                STATE => books = Books::new(decode_state(body, &mut registry)?),
-                FOUND => {
-                    let (hash, snapshot) = decode_found(body, &mut registry)?;
-                    books.found(hash, &snapshot)?;
-                    found.insert(hash, snapshot);
+        let store = RecordFile::open(
+            &options.log.dir.join("balances"),
+            BALANCES,
+            |kind, body| -> Result<(), LedgerError> {
+                match kind {
+                    STATE => books = Books::new(decode_state(body, &mut registry)?),
+                    FOUND => {
+                        let (hash, snapshot) = decode_found(body, &mut registry)?;
+                        books.found(hash, &snapshot)?;
+                        found.insert(hash, snapshot);
+                    }
+                    _ => return Err(SnapshotError::Version(kind).into()),
                 }
-                _ => return Err(SnapshotError::Version(kind).into()),
-            }
-            Ok(())
-        })?;
+                Ok(())
+            },
+        )?;
         let ledger = Self {
             units: log.units(),
             registry,
@@ -250,7 +259,7 @@ impl Ledger {
         if !self.books.found(hash, snapshot)? {
             return Ok(false);
         }
-        self.store.append(FOUND, &encode_found(&hash, snapshot))?;
+        self.store.append(FOUND, &[&encode_found(&hash, snapshot)])?;
         self.found.insert(hash, snapshot.clone());
         Ok(true)
     }

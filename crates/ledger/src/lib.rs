@@ -14,8 +14,8 @@ mod credit;
 mod ledger;
 pub mod log;
 mod payout;
+mod records;
 mod registry;
-mod store;
 mod view;
 mod window;
 
@@ -25,6 +25,7 @@ pub use credit::{Credit, difficulty_to_units, units_to_difficulty};
 pub use ledger::{Ledger, LedgerError, LedgerOptions, Payees};
 pub use log::{LogError, LogOptions, MAX_BATCH, Recovery, Share};
 pub use payout::{CheckError, Fee, Limits, Line, MAX_BALANCES, Payout, PayoutSnapshot, Rules, Split, dust};
+pub use records::RecordFile;
 pub use registry::{
     Account, MAX_ACCOUNT_NAME, MAX_SCRIPT, MAX_WORKER_NAME, MAX_WORKERS, RegistryError, TemplateRef, Worker,
 };

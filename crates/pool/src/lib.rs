@@ -11,9 +11,11 @@ pub mod config;
 pub mod front;
 pub mod guard;
 pub mod job;
+pub mod journal;
 pub mod session;
 pub mod share;
 pub mod template;
 pub mod vardiff;
+pub mod watch;
 
 pub use template::{Template, TemplateTx};

@@ -192,3 +192,15 @@ pub enum BlockPlace {
     /// Not known.
     Unknown,
 }
+
+impl std::fmt::Display for SubmitReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Accepted => f.write_str("accepted"),
+            Self::Duplicate => f.write_str("it had it already"),
+            Self::Side => f.write_str("another block is in its place"),
+            Self::Behind => f.write_str("it does not know the block before it"),
+            Self::Refused(reason) | Self::Unreachable(reason) => f.write_str(reason),
+        }
+    }
+}

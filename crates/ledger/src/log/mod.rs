@@ -88,6 +88,14 @@ pub enum LogError {
         /// Where intact frames begin again, if they do.
         resumes: Option<u64>,
     },
+    /// A file of balances or of found blocks has changed where it was safe on the disk.
+    #[error("{path} is damaged from byte {at} on, with intact records behind it; restore it from a backup")]
+    DamagedRecords {
+        /// The file.
+        path: PathBuf,
+        /// Where the damage begins.
+        at: u64,
+    },
     /// A frame is intact but makes no sense: written by another version, or by a defect.
     #[error("{path} has a record at byte {at} that this version cannot read; use the version that wrote it")]
     Record {
