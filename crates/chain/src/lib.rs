@@ -47,9 +47,9 @@ mod db;
 mod error;
 mod flat;
 pub mod limits;
-pub mod mempool;
 #[cfg(test)]
 mod main_blocks;
+pub mod mempool;
 mod muhash;
 mod open;
 pub mod policy;
