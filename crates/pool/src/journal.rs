@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use lode_ledger::{LogError, PayoutSnapshot, RecordFile};
-use lode_primitives::{BlockHash, Height};
+use lode_ledger::{LogError, Payout, PayoutSnapshot, RecordFile};
+use lode_primitives::{BlockHash, Height, Txid};
 use serde::{Deserialize, Serialize};
 
 /// First bytes of the file.
@@ -41,6 +41,12 @@ pub struct FoundBlock {
     pub snapshot: PayoutSnapshot,
     /// The whole block as it goes to nodes.
     pub block: Bytes,
+    /// The id of its coinbase.
+    pub coinbase_txid: Txid,
+    /// The work a block takes, credit units.
+    pub network_units: u128,
+    /// All work the pool has ever recorded, this block's share included; credit units.
+    pub units_ever: u128,
 }
 
 /// What became of a found block.
@@ -84,16 +90,37 @@ pub struct BlockRecord {
     pub reward: i64,
     /// The pool's part, satoshi.
     pub fee: i64,
-    /// Who is paid, satoshi, the most first.
-    pub payouts: Vec<(String, i64)>,
+    /// The id of its coinbase.
+    pub coinbase_txid: String,
+    /// Who is paid, the most first.
+    pub payouts: Vec<PayoutRecord>,
     /// Owed, after it, to those it does not pay: satoshi.
     pub carried: i64,
     /// All work in the window it was split by, credit units, as a decimal number.
     pub window_units: String,
+    /// The work a block takes, credit units, as a decimal number.
+    pub network_units: String,
+    /// All work the pool had ever recorded by then, credit units, as a decimal number.
+    pub units_ever: String,
     /// What became of it.
     pub state: BlockState,
     /// Nothing can change any more.
     pub settled: bool,
+}
+
+/// A payee of a found block. Amounts in satoshi.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayoutRecord {
+    /// The account: an address.
+    pub account: String,
+    /// What the coinbase pays.
+    pub paid: i64,
+    /// Its part of the reward by its work.
+    pub earned: i64,
+    /// Its work in the window, credit units, as a decimal number.
+    pub units: String,
+    /// Owed to it afterwards; below zero where it was paid ahead.
+    pub after: i64,
 }
 
 /// A block that is not settled: its story and what is needed to hand it in again.
@@ -124,6 +151,18 @@ pub struct Journal {
     records: Vec<BlockRecord>,
     open: HashMap<BlockHash, OpenBlock>,
     settled_in_file: usize,
+}
+
+impl PayoutRecord {
+    fn of(payout: &Payout<'_>) -> Self {
+        Self {
+            account: payout.line.account.name().to_owned(),
+            paid: payout.amount.to_sat(),
+            earned: payout.line.earned,
+            units: payout.line.units.to_string(),
+            after: payout.after,
+        }
+    }
 }
 
 impl Journal {
@@ -178,9 +217,12 @@ impl Journal {
             worker: found.finder.1.clone(),
             reward: split.reward.to_sat(),
             fee: split.fee.to_sat(),
-            payouts: payouts.map(|p| (p.line.account.name().to_owned(), p.amount.to_sat())).collect(),
+            coinbase_txid: found.coinbase_txid.to_string(),
+            payouts: payouts.map(|payout| PayoutRecord::of(&payout)).collect(),
             carried: found.snapshot.carried().to_sat(),
             window_units: split.window.units.to_string(),
+            network_units: found.network_units.to_string(),
+            units_ever: found.units_ever.to_string(),
             state: BlockState::Found,
             settled: false,
         };

@@ -176,8 +176,8 @@ impl Watch {
         let paid = journal
             .records()
             .filter(|record| matches!(record.state, BlockState::Accepted | BlockState::Confirmed { .. }))
-            .flat_map(|record| record.payouts.iter().filter(|(name, _)| name == account));
-        paid.fold((0, 0), |(sum, blocks), (_, amount)| (sum + amount, blocks + 1))
+            .flat_map(|record| record.payouts.iter().filter(|payout| payout.account == account));
+        paid.fold((0, 0), |(sum, blocks), payout| (sum + payout.paid, blocks + 1))
     }
 
     /// Blocks as they are found and as their states change.
