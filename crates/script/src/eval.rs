@@ -522,7 +522,7 @@ impl<'a> Eval<'a, '_> {
         }
         let signatures = self.count(keys + 1, keys, ScriptError::SigCount)?;
         let items = keys + signatures + 2;
-        self.need(items)?;
+        self.need(items + 1)?;
         let first_signature = keys + 2;
 
         let mut code = std::borrow::Cow::Borrowed(&self.script[self.code_start..]);
