@@ -19,7 +19,7 @@ use lode_primitives::{Height, Txid};
 use serde::{Deserialize, Serialize};
 
 /// Longest target learnt about, in blocks: a day.
-pub const TARGET_MAX: usize = 144;
+pub(crate) const TARGET_MAX: usize = 144;
 /// Lowest bucket's lower edge, satoshi per 1,000 virtual bytes.
 const FEERATE_MIN: f64 = 100.0;
 /// A bucket's edge over its lower neighbour's.
@@ -35,7 +35,7 @@ const TRACKED_MAX: usize = 500_000;
 
 /// How sure an estimate should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Confidence {
+pub(crate) enum Confidence {
     /// 85 % of such transactions made it.
     Economical,
     /// 95 % of such transactions made it.
@@ -71,7 +71,7 @@ struct Waiting {
 }
 
 /// Learns what the mempool's transactions waited, and tells what to pay.
-pub struct FeeEstimator {
+pub(crate) struct FeeEstimator {
     buckets: Vec<Bucket>,
     waiting: HashMap<Txid, Waiting>,
     height: Height,
@@ -93,13 +93,13 @@ fn bucket_of(feerate: f64) -> usize {
 
 impl FeeEstimator {
     /// One that knows nothing, at a chain of `height`.
-    pub fn new(height: Height) -> Self {
+    pub(crate) fn new(height: Height) -> Self {
         let empty = Bucket { mined: 0.0, feerates: 0.0, within: vec![0.0; TARGET_MAX] };
         Self { buckets: vec![empty; BUCKETS], waiting: HashMap::new(), height }
     }
 
     /// What was saved in `path`, if it is there, whole, and of this form; else one that knows nothing.
-    pub fn load(path: &Path, height: Height) -> Self {
+    pub(crate) fn load(path: &Path, height: Height) -> Self {
         let mut fresh = Self::new(height);
         let Ok(bytes) = std::fs::read(path) else { return fresh };
         let sane = |saved: &Saved| {
@@ -123,7 +123,7 @@ impl FeeEstimator {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save(&self, path: &Path) -> std::io::Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> std::io::Result<()> {
         let saved = Saved { height: self.height, buckets: self.buckets.clone() };
         let temporary = path.with_extension("tmp");
         std::fs::write(&temporary, serde_json::to_vec(&saved)?)?;
@@ -131,7 +131,7 @@ impl FeeEstimator {
     }
 
     /// A transaction came into the mempool at its feerate in satoshi per 1,000 virtual bytes.
-    pub fn entered(&mut self, txid: Txid, feerate: u64) {
+    pub(crate) fn entered(&mut self, txid: Txid, feerate: u64) {
         if self.waiting.len() < TRACKED_MAX {
             let feerate = feerate as f64;
             let waiting = Waiting { since: self.height, bucket: bucket_of(feerate), feerate };
@@ -140,12 +140,12 @@ impl FeeEstimator {
     }
 
     /// A transaction left the mempool without being mined.
-    pub fn left(&mut self, txid: &Txid) {
+    pub(crate) fn left(&mut self, txid: &Txid) {
         self.waiting.remove(txid);
     }
 
     /// A block was connected at `height` with these transactions.
-    pub fn connected(&mut self, height: Height, txids: impl IntoIterator<Item = Txid>) {
+    pub(crate) fn connected(&mut self, height: Height, txids: impl IntoIterator<Item = Txid>) {
         if height <= self.height {
             // A block of a reorganisation: its transactions' waits say nothing about fees.
             for txid in txids {
@@ -179,7 +179,7 @@ impl FeeEstimator {
 
     /// The feerate, in satoshi per 1,000 virtual bytes, at which a transaction is mined within `target` blocks (at
     /// most [`TARGET_MAX`]) with this confidence; `None` where too little was seen.
-    pub fn estimate(&self, target: usize, confidence: Confidence) -> Option<u64> {
+    pub(crate) fn estimate(&self, target: usize, confidence: Confidence) -> Option<u64> {
         let target = target.clamp(1, TARGET_MAX);
         let mut late = vec![0.0; BUCKETS];
         for waiting in self.waiting.values() {

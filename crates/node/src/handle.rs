@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use lode_chain::mempool::MempoolError;
+use lode_chain::template::BlockTemplate;
 use lode_chain::{Chain, ChainOptions};
 use lode_coins::Coin;
 use lode_p2p::View;
-use lode_primitives::{Block, BlockHash};
+use lode_primitives::{Block, BlockHash, Transaction, Txid};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -16,17 +19,19 @@ use tokio::task::JoinHandle;
 use crate::node::{BlockStatus, FEES_FILE, Node, Submitted, Tip};
 use crate::options::{NodeError, NodeOptions};
 use crate::rpc::{Auth, Cookie, serve};
-use crate::template::BlockTemplate;
-use crate::{judge, user_agent};
+use crate::{judge, mempool_file, user_agent};
 
 /// How long RPC calls under way may take to finish when the node stops.
 const RPC_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two looks at what is done now and then.
+const TICK: Duration = Duration::from_secs(1);
 /// How long the network may take to say goodbye.
 const NETWORK_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What runs beside the callers.
 struct Tasks {
     rpc: Option<JoinHandle<()>>,
+    ticks: JoinHandle<()>,
     judge: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -74,7 +79,8 @@ pub async fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
         let auth = Auth { cookie: Some(cookie), user: options.rpc_user.clone() };
         rpc = Some(tokio::spawn(serve(listener, auth, node.clone(), node.stop.subscribe())));
     }
-    let mut tasks = Tasks { rpc, judge: None };
+    let ticks = tokio::spawn(tick(node.clone()));
+    let mut tasks = Tasks { rpc, ticks, judge: None };
 
     if options.network {
         let view: Arc<dyn View> = node.clone();
@@ -86,6 +92,21 @@ pub async fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
         tasks.judge = Some(judge);
     }
     Ok(NodeHandle { node, rpc_address, tasks: Arc::new(Mutex::new(Some(tasks))) })
+}
+
+/// Takes the saved mempool back, then does every second what is done now and then.
+async fn tick(node: Arc<Node>) {
+    let loading = node.clone();
+    let _ = tokio::task::spawn_blocking(move || mempool_file::load(&loading)).await;
+    let mut stop = node.stop.subscribe();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let node = node.clone();
+        let _ = tokio::task::spawn_blocking(move || node.tick()).await;
+    }
 }
 
 fn network_options(options: &NodeOptions, directory: &Path) -> lode_p2p::Options {
@@ -166,6 +187,16 @@ impl NodeHandle {
         })
     }
 
+    /// Takes a transaction into the mempool and tells the peers.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub async fn send_transaction(&self, transaction: Transaction) -> Result<Txid, MempoolError> {
+        let node = self.node.clone();
+        let sent = tokio::task::spawn_blocking(move || node.send_transaction(transaction)).await;
+        sent.expect("judging a transaction does not panic").map(|accepted| accepted.txid)
+    }
+
     /// Waits until the node is asked to stop: by RPC, or by itself because its files fail. An error says why.
     ///
     /// # Errors
@@ -193,12 +224,18 @@ impl NodeHandle {
             rpc.abort();
             let _ = rpc.await;
         }
+        let _ = tasks.ticks.await;
         let node = self.node.clone();
         let closed = tokio::task::spawn_blocking(move || {
             if let Some(judge) = tasks.judge
                 && judge.join().is_err()
             {
                 tracing::error!("the thread that judges blocks had panicked");
+            }
+            if node.mempool_loaded.load(Ordering::Relaxed)
+                && let Err(error) = mempool_file::save(&node)
+            {
+                tracing::warn!(%error, "mempool not saved");
             }
             if let Err(error) = node.write().chain.flush() {
                 tracing::error!(%error, "the last flush failed; the next start makes up for it");

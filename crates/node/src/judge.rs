@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use lode_chain::mempool::MempoolError;
 use lode_chain::{Blame, BlockError};
 use lode_p2p::{Event, P2p, TxVerdict, Verdict};
+use lode_primitives::{Transaction, Txid};
 use tokio::sync::mpsc;
 
-use crate::node::{Node, now};
+use crate::node::{Node, fee_rate, now};
 
 /// Judges events until the network or the node stops.
 pub(crate) fn run(node: &Arc<Node>, p2p: &P2p, mut events: mpsc::UnboundedReceiver<Event>) {
@@ -40,11 +42,12 @@ fn judge(node: &Arc<Node>, p2p: &P2p, event: Event) {
             };
             p2p.block_verdict(hash, verdict);
         }
-        Event::Transaction { wtxid, .. } => {
-            p2p.transaction_verdict(
-                wtxid,
-                TxVerdict::Rejected { reason: "no-mempool".into(), invalid: false },
-            );
+        Event::Transaction { peer, wtxid, transaction } => {
+            let verdict = judge_transaction(node, &transaction);
+            if let TxVerdict::Rejected { reason, invalid } = &verdict {
+                tracing::debug!(%peer, %wtxid, reason, invalid, "transaction refused");
+            }
+            p2p.transaction_verdict(wtxid, verdict);
         }
         Event::Connected { peer, address, inbound } => {
             if node.bans.has(&address.ip(), i64::from(now())) {
@@ -55,6 +58,36 @@ fn judge(node: &Arc<Node>, p2p: &P2p, event: Event) {
         }
         Event::Disconnected { peer, reason } => tracing::debug!(%peer, reason, "peer gone"),
     }
+}
+
+fn judge_transaction(node: &Node, transaction: &Transaction) -> TxVerdict {
+    match node.accept_transaction(transaction.clone()) {
+        Ok(accepted) => TxVerdict::Accepted { fee_rate: fee_rate(&accepted) },
+        Err(
+            MempoolError::AlreadyInMempool | MempoolError::SameTxidInMempool | MempoolError::AlreadyKnown,
+        ) => TxVerdict::Known,
+        Err(MempoolError::MissingInputs(_)) => {
+            TxVerdict::MissingInputs { parents: unknown_parents(node, transaction) }
+        }
+        Err(error) => TxVerdict::Rejected { reason: error.reject_reason(), invalid: error.is_invalid() },
+    }
+}
+
+/// Transactions whose outputs this one spends and which neither the chain nor the mempool has, each once.
+fn unknown_parents(node: &Node, transaction: &Transaction) -> Vec<Txid> {
+    let state = node.read();
+    let mut parents: Vec<Txid> = transaction
+        .inputs
+        .iter()
+        .filter(|input| {
+            !state.mempool.contains(&input.prevout.txid)
+                && !state.chain.has_utxo(&input.prevout).unwrap_or(false)
+        })
+        .map(|input| input.prevout.txid)
+        .collect();
+    parents.sort_unstable();
+    parents.dedup();
+    parents
 }
 
 /// What the network is told of a header or block that was not taken.

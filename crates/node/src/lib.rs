@@ -12,6 +12,7 @@ mod fees;
 mod handle;
 mod judge;
 mod lists;
+mod mempool_file;
 mod node;
 mod options;
 pub mod rpc;
@@ -19,9 +20,9 @@ mod template;
 mod view;
 
 pub use handle::{NodeHandle, start};
+pub use lode_chain::template::{BlockTemplate, TemplateTx};
 pub use node::{BlockStatus, Submitted, Tip};
 pub use options::{NodeError, NodeOptions};
-pub use template::{BlockTemplate, TemplateTx};
 
 /// The version as one number, as bitcoind's `getnetworkinfo` has it: 10,000 major + 100 minor + patch.
 pub(crate) const VERSION_NUMBER: u32 = 100;

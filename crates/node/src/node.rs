@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use lode_chain::mempool::{Accepted, Mempool, MempoolError, MempoolOptions, Removal};
+use lode_chain::template::{self, BlockTemplate, TemplateOptions};
 use lode_chain::{BlockError, Chain, Connected, StoreError};
 use lode_coins::Coin;
 use lode_p2p::{P2p, PeerInfo};
@@ -24,11 +26,11 @@ use tokio::sync::watch;
 
 use crate::fees::FeeEstimator;
 use crate::lists::{Added, Bans, Calls};
-use crate::template::BlockTemplate;
 
 /// Chain and mempool.
 pub(crate) struct State {
     pub(crate) chain: Chain,
+    pub(crate) mempool: Mempool,
 }
 
 /// The last block of the best chain.
@@ -56,6 +58,19 @@ impl Tip {
 pub(crate) struct Glance {
     pub(crate) tip: lode_p2p::HeaderInfo,
     pub(crate) best_header: lode_p2p::HeaderInfo,
+    /// Fee rate below which the mempool takes nothing, satoshi per 1,000 virtual bytes.
+    pub(crate) min_fee_rate: u64,
+}
+
+impl Glance {
+    fn of(state: &State) -> Self {
+        let info = state.mempool.options();
+        Self {
+            tip: crate::view::header_info(state.chain.tip()),
+            best_header: crate::view::header_info(state.chain.best_header()),
+            min_fee_rate: state.mempool.floor(now()).max(info.min_relay).to_sat_per_kvb(),
+        }
+    }
 }
 
 /// What became of a block that was handed in.
@@ -118,8 +133,10 @@ pub(crate) struct Node {
     pub(crate) stopping: AtomicBool,
     /// The size pruned to, MiB.
     pub(crate) prune_mib: Option<u64>,
-    /// Counts up with every change of the mempool.
+    /// The mempool's own count of its changes.
     mempool_changes: AtomicU64,
+    /// True once the mempool of the last run was read.
+    pub(crate) mempool_loaded: AtomicBool,
 }
 
 /// Our clock, Unix seconds.
@@ -132,16 +149,15 @@ pub(crate) fn now() -> u32 {
 impl Node {
     pub(crate) fn new(chain: Chain, directory: PathBuf, prune_mib: Option<u64>) -> Self {
         let coin = chain.coin();
-        let glance = Glance {
-            tip: crate::view::header_info(chain.tip()),
-            best_header: crate::view::header_info(chain.best_header()),
-        };
+        let state = State { mempool: Mempool::new(MempoolOptions::for_coin(coin)), chain };
+        let glance = Glance::of(&state);
+        let chain = &state.chain;
         let fees = FeeEstimator::load(&directory.join(FEES_FILE), chain.height());
         Self {
             coin,
             directory,
             started: Instant::now(),
-            tip: watch::Sender::new(Tip::of(&chain)),
+            tip: watch::Sender::new(Tip::of(chain)),
             glance: RwLock::new(glance),
             fees: Mutex::new(fees),
             p2p: OnceLock::new(),
@@ -155,7 +171,8 @@ impl Node {
             stopping: AtomicBool::new(false),
             prune_mib,
             mempool_changes: AtomicU64::new(0),
-            state: RwLock::new(State { chain }),
+            mempool_loaded: AtomicBool::new(false),
+            state: RwLock::new(state),
         }
     }
 
@@ -218,20 +235,73 @@ impl Node {
 
     /// The next block but for its coinbase and its work.
     pub(crate) fn template(&self) -> BlockTemplate {
-        BlockTemplate::empty(&self.read().chain, now())
+        let state = self.read();
+        template::build(&state.chain, &state.mempool, &TemplateOptions::default(), now())
+    }
+
+    /// The next block without any transactions.
+    pub(crate) fn empty_template(&self) -> BlockTemplate {
+        let state = self.read();
+        let empty = Mempool::new(state.mempool.options().clone());
+        template::build(&state.chain, &empty, &TemplateOptions::default(), now())
     }
 
     /// A transaction of the mempool.
-    pub(crate) fn mempool_transaction(&self, _txid: &Txid) -> Option<Arc<Transaction>> {
-        None
+    pub(crate) fn mempool_transaction(&self, txid: &Txid) -> Option<Arc<Transaction>> {
+        self.read().mempool.get(txid).map(|entry| entry.tx.clone())
     }
 
-    /// Transactions in the mempool.
-    pub(crate) fn mempool_size(&self) -> usize {
-        0
+    /// Takes a transaction: from a peer, a user or the file of the last run. Peers are told by the caller.
+    pub(crate) fn accept_transaction(&self, tx: Transaction) -> Result<Accepted, MempoolError> {
+        let mut state = self.write();
+        let State { chain, mempool } = &mut *state;
+        let accepted = mempool.accept(tx, chain, now());
+        self.mempool_changes.store(state.mempool.changes(), Ordering::Relaxed);
+        drop(state);
+        match &accepted {
+            Ok(accepted) => {
+                let mut fees = self.fees.lock().unwrap_or_else(PoisonError::into_inner);
+                for (tx, _) in &accepted.removed {
+                    fees.left(&tx.txid());
+                }
+                if !self.is_syncing() {
+                    fees.entered(accepted.txid, fee_rate(accepted));
+                }
+            }
+            Err(MempoolError::Store(error)) => self.fail(error),
+            Err(_) => {}
+        }
+        accepted
     }
 
-    /// Counts up with every change of the mempool.
+    /// Takes a transaction from here (RPC, wallet) and tells the peers.
+    pub(crate) fn send_transaction(&self, tx: Transaction) -> Result<Accepted, MempoolError> {
+        let accepted = self.accept_transaction(tx)?;
+        if let Some(p2p) = self.p2p() {
+            p2p.relay_transaction(accepted.wtxid, accepted.txid, fee_rate(&accepted));
+        }
+        Ok(accepted)
+    }
+
+    /// What is done now and then: flushing, pruning, giving up old transactions.
+    pub(crate) fn tick(&self) {
+        let mut state = self.write();
+        let ticked = state.chain.tick(now());
+        let expired = state.mempool.expire(now());
+        self.mempool_changes.store(state.mempool.changes(), Ordering::Relaxed);
+        let glance = Glance::of(&state);
+        drop(state);
+        *self.glance.write().unwrap_or_else(PoisonError::into_inner) = glance;
+        if let Err(error) = ticked {
+            self.fail(&error);
+        }
+        let mut fees = self.fees.lock().unwrap_or_else(PoisonError::into_inner);
+        for (tx, _) in expired {
+            fees.left(&tx.txid());
+        }
+    }
+
+    /// The mempool's own count of its changes.
     pub(crate) fn mempool_changes(&self) -> u64 {
         self.mempool_changes.load(Ordering::Relaxed)
     }
@@ -264,7 +334,6 @@ impl Node {
         };
         let more = self.apply(&mut state, changed);
         drop(state);
-        self.publish();
         if more {
             self.advance();
         }
@@ -309,7 +378,6 @@ impl Node {
         let failed = changed.as_ref().err().cloned();
         let more = self.apply(&mut state, changed);
         drop(state);
-        self.publish();
         if more {
             self.advance();
         }
@@ -323,14 +391,14 @@ impl Node {
             let changed = state.chain.advance(now());
             let more = self.apply(&mut state, changed);
             drop(state);
-            self.publish();
             if !more || *self.stop.borrow() {
                 return;
             }
         }
     }
 
-    /// Brings what hangs on the chain (mempool, fee estimates) after a change of it. True where more is to come.
+    /// Brings what hangs on the chain (mempool, fee estimates, all who wait for the tip) after a change of it. True
+    /// where more blocks are ready to be connected.
     fn apply(&self, state: &mut State, changed: Result<Connected, StoreError>) -> bool {
         let changed = match changed {
             Ok(changed) => changed,
@@ -343,28 +411,45 @@ impl Node {
             self.syncing.store(false, Ordering::Relaxed);
             tracing::info!(height = state.chain.height(), "caught up with the network");
         }
+        let mut returned = Vec::new();
         if !changed.is_empty() {
-            let mut fees = self.fees.lock().unwrap_or_else(PoisonError::into_inner);
-            for block in &changed.connected {
-                fees.connected(block.height, block.txids.iter().copied());
+            let State { chain, mempool } = state;
+            match mempool.on_tip_changed(&changed, chain, now()) {
+                Ok(change) => {
+                    self.learn(&changed, &change.removed);
+                    returned = change.returned;
+                }
+                Err(error) => self.fail(&error),
+            }
+            self.mempool_changes.store(state.mempool.changes(), Ordering::Relaxed);
+        }
+        *self.glance.write().unwrap_or_else(PoisonError::into_inner) = Glance::of(state);
+        let tip = Tip::of(&state.chain);
+        let moved = self.tip.send_if_modified(|old| std::mem::replace(old, tip) != tip);
+        let Some(p2p) = self.p2p() else { return changed.more };
+        if moved {
+            let block = changed.connected.last().filter(|block| block.hash == tip.hash);
+            p2p.tip_changed(block.map(|block| block.block.clone()));
+        }
+        for txid in returned {
+            if let Some(entry) = state.mempool.get(&txid) {
+                let rate = entry.fee.to_sat().unsigned_abs() * 1_000 / (entry.vsize() as u64).max(1);
+                p2p.relay_transaction(entry.wtxid, txid, rate);
             }
         }
         changed.more
     }
 
-    /// Tells everybody of the tip, where it changed.
-    fn publish(&self) {
-        let state = self.read();
-        let tip = Tip::of(&state.chain);
-        let glance = Glance {
-            tip: crate::view::header_info(state.chain.tip()),
-            best_header: crate::view::header_info(state.chain.best_header()),
-        };
-        drop(state);
-        *self.glance.write().unwrap_or_else(PoisonError::into_inner) = glance;
-        let changed = self.tip.send_if_modified(|old| std::mem::replace(old, tip) != tip);
-        if changed && let Some(p2p) = self.p2p() {
-            p2p.tip_changed(None);
+    /// Tells the fee estimator what was mined and what left the mempool otherwise.
+    fn learn(&self, changed: &Connected, removed: &[(Arc<Transaction>, Removal)]) {
+        let mut fees = self.fees.lock().unwrap_or_else(PoisonError::into_inner);
+        for block in &changed.connected {
+            fees.connected(block.height, block.txids.iter().copied());
+        }
+        for (tx, why) in removed {
+            if *why != Removal::Block {
+                fees.left(&tx.txid());
+            }
         }
     }
 
@@ -382,3 +467,8 @@ impl Node {
 
 /// What was learnt about fees, kept over a restart.
 pub(crate) const FEES_FILE: &str = "fee_estimates.json";
+
+/// What a transaction pays, in satoshi per 1,000 virtual bytes.
+pub(crate) fn fee_rate(accepted: &Accepted) -> u64 {
+    accepted.fee.to_sat().unsigned_abs() * 1_000 / (accepted.vsize as u64).max(1)
+}

@@ -74,15 +74,20 @@ impl View for Node {
         self.is_syncing()
     }
 
-    fn transaction(&self, _id: &TxRef) -> Option<Arc<Transaction>> {
-        None
+    fn transaction(&self, id: &TxRef) -> Option<Arc<Transaction>> {
+        let state = self.read();
+        let entry = match id {
+            TxRef::Txid(txid) => state.mempool.get(txid),
+            TxRef::Wtxid(wtxid) => state.mempool.get_by_wtxid(wtxid),
+        };
+        entry.map(|entry| entry.tx.clone())
     }
 
     fn mempool_wtxids(&self) -> Vec<Wtxid> {
-        Vec::new()
+        self.read().mempool.transactions().map(|(wtxid, _)| *wtxid).collect()
     }
 
     fn min_fee_rate(&self) -> u64 {
-        self.coin.min_relay_fee.to_sat().unsigned_abs()
+        self.glance().min_fee_rate
     }
 }

@@ -39,6 +39,7 @@ pub(crate) const GROUPS: &[(&str, &[Method])] = &[
     ("Blockchain", methods::blockchain::METHODS),
     ("Blockchain", methods::utxo::METHODS),
     ("Control", methods::control::METHODS),
+    ("Blockchain", methods::mempool::METHODS),
     ("Mining", methods::mining::METHODS),
     ("Network", methods::network::METHODS),
     ("Rawtransactions", methods::raw::METHODS),

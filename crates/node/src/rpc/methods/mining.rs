@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lode_chain::BlockError;
+use lode_chain::template::BlockTemplate;
 use lode_primitives::{Block, BlockHash, Decode, Height, Target, Transaction, Txid};
 use serde_json::{Map, Value, json};
 
@@ -14,7 +15,7 @@ use crate::rpc::error::{RpcError, code};
 use crate::rpc::json;
 use crate::rpc::params::{Kind, Params, expect_text, opt, parse_block_hash, req};
 use crate::rpc::table::{Method, Run};
-use crate::template::{BlockTemplate, solve};
+use crate::template::{self, solve};
 
 /// Nonces tried for one block unless told otherwise.
 const MAX_TRIES: i64 = 1_000_000;
@@ -103,6 +104,26 @@ pub(crate) const METHODS: &[Method] = &[
         }),
     },
     Method {
+        name: "prioritisetransaction",
+        args: &[
+            req("txid", Kind::Text, "The transaction's id."),
+            opt("dummy", Kind::Number, "Must be 0 or null."),
+            req("fee_delta", Kind::Number, "Satoshi to add (or take, if negative) when fees are compared."),
+        ],
+        about: "Makes a transaction count for more, or less, than it pays when blocks are made.",
+        run: Run::Work(|node, params| {
+            let txid = params.txid(0, "txid")?;
+            let delta = params.int(2)?.unwrap_or(0);
+            if params.value(1).as_f64().is_some_and(|dummy| dummy != 0.0) {
+                return Err(RpcError::parameter(
+                    "Priority is no longer supported, dummy argument to prioritisetransaction must be 0.",
+                ));
+            }
+            node.write().mempool.prioritise(txid, delta);
+            Ok(true.into())
+        }),
+    },
+    Method {
         name: "submitblock",
         args: &[
             req("hexdata", Kind::Text, "The block's hex."),
@@ -128,7 +149,8 @@ fn generate(node: &Arc<Node>, script: &[u8], params: &Params) -> Result<Value, R
     let mut hashes: Vec<Value> = Vec::new();
     while (hashes.len() as i64) < count && !*node.stop.borrow() {
         let template = node.template();
-        let mut block = template.to_block(node.coin, script);
+        let transactions = template.transactions.iter().map(|tx| tx.tx.clone()).collect();
+        let mut block = template::block(node.coin, &template, transactions, template.coinbase_value, script);
         if !solve(node.coin, &mut block.header, tries, &node.stopping) {
             break;
         }
@@ -164,9 +186,8 @@ fn generate_block(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> 
             })?),
         });
     }
-    let mut template = BlockTemplate::empty(&node.read().chain, now());
-    template.set_unchecked(node.coin, transactions);
-    let mut block = template.to_block(node.coin, &script);
+    let template = node.empty_template();
+    let mut block = template::block(node.coin, &template, transactions, template.coinbase_value, &script);
     let tested = node.write().chain.test_block_validity(block.clone(), now());
     if let Err(error) = tested {
         return Err(RpcError::new(
@@ -221,7 +242,7 @@ fn network_hashes(node: &Arc<Node>, count: i64, height: i64) -> Result<f64, RpcE
 
 fn mining_info(node: &Arc<Node>) -> Result<Value, RpcError> {
     let rate = network_hashes(node, 120, -1)?;
-    let template = BlockTemplate::empty(&node.read().chain, now());
+    let template = node.empty_template();
     let state = node.read();
     let tip = state.chain.tip();
     let mut out = json!({
@@ -230,7 +251,7 @@ fn mining_info(node: &Arc<Node>) -> Result<Value, RpcError> {
         "difficulty": difficulty(node.coin, tip.bits()),
         "target": target_hex(tip.bits()),
         "networkhashps": rate,
-        "pooledtx": node.mempool_size(),
+        "pooledtx": state.mempool.len(),
         "blockmintxfee": json::feerate(1),
         "chain": node.coin.chain_name,
         "next": {
@@ -360,10 +381,7 @@ async fn get_block_template(node: Arc<Node>, params: Params) -> Result<Value, Rp
             "getblocktemplate must be called with the segwit rule set (call with {\"rules\": [\"segwit\"]})",
         ));
     }
-    let made = tokio::task::spawn_blocking(move || {
-        let changes = node.mempool_changes();
-        template_json(&node, &node.template(), changes)
-    });
+    let made = tokio::task::spawn_blocking(move || template_json(&node, &node.template()));
     made.await.map_err(|error| RpcError::internal(error.to_string()))
 }
 
@@ -403,39 +421,25 @@ async fn long_poll(node: &Arc<Node>, known: BlockHash, changes: u64) -> Result<(
     }
 }
 
-fn template_json(node: &Node, template: &BlockTemplate, changes: u64) -> Value {
+fn template_json(node: &Node, template: &BlockTemplate) -> Value {
     let coin = node.coin;
     let segwit = template.witness_commitment.is_some();
-    let mut index = std::collections::HashMap::new();
     let transactions: Vec<Value> = template
         .transactions
         .iter()
-        .enumerate()
-        .map(|(i, tx)| {
-            let mut depends: Vec<usize> = tx
-                .transaction
-                .inputs
-                .iter()
-                .filter_map(|input| index.get(&input.prevout.txid).copied())
-                .collect();
-            depends.sort_unstable();
-            depends.dedup();
-            index.insert(tx.txid, i + 1);
+        .map(|tx| {
             json!({
-                "data": json::hex_of(&*tx.transaction),
+                "data": json::hex_of(&*tx.tx),
                 "txid": tx.txid.to_string(),
                 "hash": tx.wtxid.to_string(),
-                "depends": depends,
+                "depends": tx.depends,
                 "fee": tx.fee.to_sat(),
-                "sigops": if segwit { tx.sigops_cost } else { tx.sigops_cost / 4 },
+                "sigops": if segwit { tx.sigops } else { tx.sigops / 4 },
                 "weight": tx.weight,
             })
         })
         .collect();
-    let mut rules = vec!["csv"];
-    if segwit {
-        rules.extend(["!segwit", "taproot"]);
-    }
+    let mut rules = template.rules.clone();
     if coin.signet_challenge.is_some() {
         rules.push("!signet");
     }
@@ -453,7 +457,7 @@ fn template_json(node: &Node, template: &BlockTemplate, changes: u64) -> Value {
     put("transactions", transactions.into());
     put("coinbaseaux", json!({}));
     put("coinbasevalue", template.coinbase_value.to_sat().into());
-    put("longpollid", format!("{}{changes}", template.prev).into());
+    put("longpollid", format!("{}{}", template.prev, template.mempool_changes).into());
     put(
         "target",
         Target::from_compact(template.bits).map_or_else(|_| String::new(), Target::to_be_hex).into(),
@@ -461,7 +465,7 @@ fn template_json(node: &Node, template: &BlockTemplate, changes: u64) -> Value {
     put("mintime", template.min_time.into());
     put("mutable", json!(["time", "transactions", "prevblock"]));
     put("noncerange", "00000000ffffffff".into());
-    put("sigoplimit", (template.sigops_limit / scale).into());
+    put("sigoplimit", (template.sigop_limit / scale).into());
     put("sizelimit", (template.weight_limit / scale).into());
     if segwit {
         put("weightlimit", template.weight_limit.into());

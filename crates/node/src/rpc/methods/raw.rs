@@ -1,13 +1,19 @@
 //! Rawtransactions: make, decode, look up and send transactions.
 
+use std::sync::Arc;
+
 use lode_coins::Coin;
 use lode_primitives::{Amount, OutPoint, SEQUENCE_FINAL, Transaction, TxIn, TxOut, Witness, hash160};
 use lode_script::{Instructions, ScriptKind, build, classify, has_valid_ops, is_unspendable, opcode};
 use serde_json::Value;
 
+use super::blockchain::{block_not_found, read_failed};
+use crate::node::Node;
 use crate::rpc::error::{RpcError, code};
-use crate::rpc::json;
-use crate::rpc::params::{Kind, Params, expect_amount, expect_int, expect_text, opt, parse_txid, req};
+use crate::rpc::json::{self, Spent};
+use crate::rpc::params::{
+    Kind, Params, expect_amount, expect_int, expect_text, opt, parse_block_hash, parse_txid, req,
+};
 use crate::rpc::table::{Method, Run};
 
 /// Sequence number that allows replacement (BIP125) and lock times.
@@ -61,12 +67,90 @@ pub(crate) const METHODS: &[Method] = &[
         }),
     },
     Method {
+        name: "getrawtransaction",
+        args: &[
+            req("txid", Kind::Text, "The transaction's id."),
+            opt("verbosity|verbose", Kind::Any, "0: hex; 1: JSON; 2: with the outputs it spends. Default 0."),
+            opt("blockhash", Kind::Text, "The block to look in. Default: the mempool."),
+        ],
+        about: "A transaction of the mempool, or of the block that is named.",
+        run: Run::Work(get_raw_transaction),
+    },
+    Method {
         name: "combinerawtransaction",
         args: &[req("txs", Kind::Array, "[hex, ...]: the same transaction, signed by different hands.")],
         about: "Joins the signatures of several copies of a transaction into one: of each input, the longest found.",
         run: Run::Work(|node, params| combine(node.coin, params)),
     },
 ];
+
+fn get_raw_transaction(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
+    let txid = params.txid(0, "parameter 1")?;
+    let verbosity = match params.value(1) {
+        Value::Null => 0,
+        Value::Bool(verbose) => i64::from(*verbose),
+        other => expect_int(other)?,
+    };
+    let state = node.read();
+    let chain = &state.chain;
+    let first = chain.block(&chain.entry_at(0).ok_or_else(block_not_found)?.hash()).ok().flatten();
+    if first.is_some_and(|block| block.transactions.iter().any(|tx| tx.txid() == txid)) {
+        return Err(RpcError::not_found(
+            "The genesis block coinbase is not considered an ordinary transaction and cannot be retrieved",
+        ));
+    }
+    let hash = match params.value(2) {
+        Value::Null => None,
+        given => {
+            let hash = parse_block_hash(given, "parameter 3")?;
+            chain.entry(&hash).ok_or_else(|| RpcError::not_found("Block hash not found"))?;
+            Some(hash)
+        }
+    };
+    let (tx, spent) = match &hash {
+        None => {
+            let entry = state.mempool.get(&txid).ok_or_else(|| {
+                RpcError::not_found(
+                    "No such mempool transaction. Provide a block hash to look for one in the chain.",
+                )
+            })?;
+            (entry.tx.clone(), None)
+        }
+        Some(hash) => {
+            let block = chain
+                .block(hash)
+                .map_err(|error| read_failed(&error))?
+                .ok_or_else(|| RpcError::misc("Block not available"))?;
+            let position = block
+                .transactions
+                .iter()
+                .position(|tx| tx.txid() == txid)
+                .ok_or_else(|| RpcError::not_found("No such transaction found in the provided block."))?;
+            let spent = match (verbosity, position.checked_sub(1)) {
+                (2.., Some(i)) => {
+                    chain.spent_outputs(hash).unwrap_or(None).and_then(|all| all.into_iter().nth(i))
+                }
+                _ => None,
+            };
+            (Arc::new(block.transactions[position].clone()), spent)
+        }
+    };
+    if verbosity <= 0 {
+        return Ok(json::hex_of(&*tx).into());
+    }
+    let spent: Option<Vec<Spent>> = spent.map(|spent| spent.into_iter().map(Spent::from).collect());
+    let mut out = json::transaction(node.coin, &tx, spent.as_deref(), verbosity > 1, true);
+    if let Some(hash) = hash {
+        out.insert("in_active_chain".into(), chain.is_in_best_chain(&hash).into());
+        out.insert("blockhash".into(), hash.to_string().into());
+        out.insert("confirmations".into(), chain.confirmations(&hash).unwrap_or(0).into());
+        if let Some(entry) = chain.entry(&hash).filter(|_| chain.is_in_best_chain(&hash)) {
+            out.insert("time".into(), entry.time().into());
+            out.insert("blocktime".into(), entry.time().into());
+        }
+    }
+    Ok(out.into())
+}
 
 fn create(coin: &Coin, params: &Params) -> Result<Transaction, RpcError> {
     let lock_time = match params.int(2)? {

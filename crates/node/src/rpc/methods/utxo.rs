@@ -77,8 +77,11 @@ fn tx_out(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
     let state = node.read();
     let tip = state.chain.tip();
     if include_mempool {
-        if let Some(tx) = node.mempool_transaction(&txid) {
-            let Some(output) = tx.outputs.get(vout as usize) else { return Ok(Value::Null) };
+        if state.mempool.spender(&outpoint).is_some() {
+            return Ok(Value::Null);
+        }
+        if let Some(entry) = state.mempool.get(&txid) {
+            let Some(output) = entry.tx.outputs.get(vout as usize) else { return Ok(Value::Null) };
             return Ok(json!({
                 "bestblock": tip.hash().to_string(),
                 "confirmations": 0,
