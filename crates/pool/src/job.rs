@@ -44,8 +44,14 @@ pub enum Pays {
     Window(Arc<Split>),
     /// Each miner itself: solo mining, or nobody has work in the window yet. Gives the split for an account; `None` where the
     /// books cannot say.
-    Own(Box<dyn Fn(&Arc<Account>) -> Option<Arc<Split>> + Send + Sync>),
+    Own(OwnSplit),
 }
+
+/// The split that pays one account alone.
+pub type OwnSplit = Box<dyn Fn(&Arc<Account>) -> Option<Arc<Split>> + Send + Sync>;
+
+/// What a job that pays each miner itself was built as, by class and payout script.
+type OwnJobs = HashMap<(CoinbaseClass, Box<[u8]>), Arc<ClassJob>>;
 
 /// Accounts for which a job that pays each miner itself is built at most. Beyond it a miner waits for the next job.
 const OWN_MAX: usize = 100_000;
@@ -109,8 +115,7 @@ pub struct Job {
     coin: &'static Coin,
     pays: Pays,
     classes: [OnceLock<Arc<ClassJob>>; CoinbaseClass::COUNT],
-    /// Where each miner is paid itself, by class and payout script.
-    own: Mutex<HashMap<(CoinbaseClass, Box<[u8]>), Arc<ClassJob>>>,
+    own: Mutex<OwnJobs>,
 }
 
 impl std::fmt::Debug for Job {
@@ -151,18 +156,13 @@ impl Job {
     /// A job on `template`. `time` is the header's time to send, Unix seconds.
     pub fn new(parts: JobParts) -> Result<Self, JobError> {
         let JobParts { coin, template, reference, seq, time, clean, tag, pays } = parts;
-        let network_target = Target::from_compact(template.bits).map_err(|source| JobError::Bits {
-            height: template.height,
-            bits: template.bits,
-            source,
-        })?;
-        let one = coin.pow.difficulty_one_target().ok_or(JobError::Algorithm(coin.pow))?;
+        let network_target = network_target(&template)?;
         let leaves: Vec<[u8; 32]> =
             std::iter::once([0; 32]).chain(template.transactions.iter().map(|tx| tx.txid.0)).collect();
         Ok(Self {
             seq,
             network_target,
-            network_difficulty: Difficulty::of_target(network_target, one),
+            network_difficulty: Self::network_difficulty(coin, &template)?,
             time: time.max(template.min_time),
             clean,
             branch: merkle::branch(leaves, 0),
@@ -174,6 +174,12 @@ impl Job {
             template,
             reference,
         })
+    }
+
+    /// The network's difficulty for a template, by Stratum's convention for the coin's work.
+    pub fn network_difficulty(coin: &Coin, template: &Template) -> Result<Difficulty, JobError> {
+        let one = coin.pow.difficulty_one_target().ok_or(JobError::Algorithm(coin.pow))?;
+        Ok(Difficulty::of_target(network_target(template)?, one))
     }
 
     /// The id on the wire.
@@ -314,7 +320,7 @@ impl Job {
 
     /// The 80 header bytes of a solution. `scratch` is room to work in, for use again and again.
     pub fn header(&self, class: &ClassJob, solution: &Solution, scratch: &mut Vec<u8>) -> [u8; 80] {
-        let coinbase = class.coinbase(solution, scratch);
+        let coinbase = class.coinbase_in(solution, scratch);
         let root = merkle::root_from_branch(lode_primitives::sha256d(coinbase), &self.branch, 0);
         let mut header = [0; 80];
         header[..4].copy_from_slice(&solution.version.to_le_bytes());
@@ -352,15 +358,30 @@ impl Job {
     }
 }
 
+fn network_target(template: &Template) -> Result<Target, JobError> {
+    Target::from_compact(template.bits).map_err(|source| JobError::Bits {
+        height: template.height,
+        bits: template.bits,
+        source,
+    })
+}
+
 impl ClassJob {
     /// The coinbase of a solution without witness, in `scratch`.
-    fn coinbase<'a>(&self, solution: &Solution, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    fn coinbase_in<'a>(&self, solution: &Solution, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         scratch.clear();
         scratch.extend_from_slice(&self.coinbase1);
         scratch.extend_from_slice(&solution.extranonce1);
         scratch.extend_from_slice(&solution.extranonce2);
         scratch.extend_from_slice(&self.coinbase2);
         scratch
+    }
+
+    /// The coinbase of a solution, without witness.
+    pub fn coinbase(&self, solution: &Solution) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.coinbase_size());
+        self.coinbase_in(solution, &mut bytes);
+        bytes
     }
 
     /// Bytes of the coinbase without witness.

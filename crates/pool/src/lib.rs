@@ -12,10 +12,14 @@ pub mod front;
 pub mod guard;
 pub mod job;
 pub mod journal;
+mod rate;
+mod service;
 pub mod session;
 pub mod share;
 pub mod template;
 pub mod vardiff;
 pub mod watch;
 
+pub use config::PoolConfig;
+pub use service::{Blocks, FoundBlock, Nodes, Pool, PoolError, PoolEvent, PoolHandle, PoolParts};
 pub use template::{Template, TemplateTx};

@@ -7,6 +7,7 @@
 //! A session is small (a few hundred bytes), since there are tens of thousands: it holds no buffers, no agent's name, no
 //! user names but the hash of each. What real miners need of it is listed in the tests below.
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use lode_stratum::{
 use crate::assigned::{Assigned, Terms};
 use crate::class::{CoinbaseClass, takes_fractions};
 use crate::config::{PortConfig, VardiffConfig};
+use crate::front::SessionInfo;
 use crate::job::{ClassJob, EXTRANONCE1_SIZE, EXTRANONCE2_SIZE, Job, Solution};
 use crate::share::Jobs;
 use crate::vardiff::Vardiff;
@@ -120,6 +122,8 @@ pub struct Session {
     users: Users,
     /// Unix milliseconds of the last accepted share, or of the connect.
     active_ms: u64,
+    accepted: u32,
+    refused: u32,
 }
 
 /// Authorised user names as hashes of their text, and their workers. The first one's account is paid where every miner
@@ -190,6 +194,8 @@ impl Session {
             vardiff: Vardiff::new(now_ms),
             users: Users::default(),
             active_ms: now_ms,
+            accepted: 0,
+            refused: 0,
         }
     }
 
@@ -201,6 +207,19 @@ impl Session {
     /// Unix milliseconds of the last accepted share, or of the connect.
     pub fn active_ms(&self) -> u64 {
         self.active_ms
+    }
+
+    /// What pages show of it, once it is authorised.
+    pub fn info(&self, address: IpAddr) -> Option<SessionInfo> {
+        Some(SessionInfo {
+            worker: Arc::clone(self.users.primary()?),
+            address,
+            difficulty: self.difficulty().map(Difficulty::get),
+            class: self.class,
+            active_ms: self.active_ms,
+            accepted: self.accepted,
+            refused: self.refused,
+        })
     }
 
     /// Its coinbase class.
@@ -266,8 +285,9 @@ impl Session {
         Fate::Stay
     }
 
-    fn refuse(&self, id: &str, reject: Reject, context: &mut Context<'_>, out: &mut Vec<u8>) {
+    fn refuse(&mut self, id: &str, reject: Reject, context: &mut Context<'_>, out: &mut Vec<u8>) {
         context.refused[reject.index()] += 1;
+        self.refused = self.refused.saturating_add(1);
         write_error(id, reject, out);
     }
 
@@ -451,6 +471,7 @@ impl Session {
         match checked.result {
             Ok(()) => {
                 self.misses = 0;
+                self.accepted = self.accepted.saturating_add(1);
                 self.active_ms = context.now_ms;
                 self.vardiff.share(terms.difficulty);
                 let credit = Credit::from_difficulty(terms.difficulty.get()).unwrap_or_default();

@@ -22,18 +22,19 @@ mod proxy;
 mod thread;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use lode_ledger::{LogError, Share};
+use lode_ledger::{LogError, Share, Worker};
 use lode_stratum::Reject;
 use mio::Waker;
 use rand::Rng as _;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use crate::class::CoinbaseClass;
 use crate::config::PoolConfig;
 use crate::guard::{Guard, NetworkBlock};
 use crate::job::Job;
@@ -64,6 +65,8 @@ pub struct FrontStats {
     pub turned_away: AtomicU64,
     /// Shares recorded and answered so far.
     pub accepted: AtomicU64,
+    /// Their credit units, wrapping.
+    pub accepted_units: AtomicU64,
     /// Requests refused so far, by [`Reject::index`].
     pub refused: [AtomicU64; Reject::ALL.len()],
     /// The log cannot be written: shares are being refused.
@@ -91,7 +94,27 @@ pub(crate) struct Shared {
 /// What a thread is told.
 pub(crate) enum Command {
     Job(Arc<Job>),
+    Survey(SyncSender<Vec<SessionInfo>>),
     Stop,
+}
+
+/// An authorised session, as asked for by pages and the operator.
+#[derive(Debug, Clone)]
+pub struct SessionInfo {
+    /// Who mines: the first user name authorised on the connection.
+    pub worker: Arc<Worker>,
+    /// The miner's address.
+    pub address: IpAddr,
+    /// The difficulty of its last job, where it has one.
+    pub difficulty: Option<f64>,
+    /// Its coinbase class.
+    pub class: CoinbaseClass,
+    /// Unix milliseconds of its last accepted share, or of its connect.
+    pub active_ms: u64,
+    /// Shares accepted.
+    pub accepted: u32,
+    /// Requests refused.
+    pub refused: u32,
 }
 
 pub(crate) struct Mailbox {
@@ -216,6 +239,16 @@ impl Front {
         for mailbox in &self.mailboxes {
             mailbox.post(Command::Job(Arc::clone(job)));
         }
+    }
+
+    /// Asks every thread for its sessions; each answers into a channel of its own, as soon as it comes round.
+    pub fn survey(&self) -> Vec<Receiver<Vec<SessionInfo>>> {
+        let ask = |mailbox: &Arc<Mailbox>| {
+            let (sender, receiver) = sync_channel(1);
+            mailbox.post(Command::Survey(sender));
+            receiver
+        };
+        self.mailboxes.iter().map(ask).collect()
     }
 
     /// Ends all threads, which closes all connections. Answers whose shares are recorded are sent before.

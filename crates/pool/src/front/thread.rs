@@ -1,7 +1,7 @@
 //! One serving thread: its round, as the front's module page tells it.
 
 use std::io::{self, ErrorKind, Read as _};
-use std::net::TcpListener as StdListener;
+use std::net::{IpAddr, TcpListener as StdListener};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use super::connection::{Connection, Gone, JobLines};
-use super::{Command, Mailbox, Shared, proxy, unix_us};
+use super::{Command, Mailbox, SessionInfo, Shared, proxy, unix_us};
 use crate::job::Job;
 use crate::session::{Context, Fate, Found, Session};
 use crate::share::Jobs;
@@ -155,6 +155,9 @@ impl Thread {
         for command in mail {
             match command {
                 Command::Job(job) => self.fan_out(&job),
+                Command::Survey(answer) => {
+                    let _ = answer.try_send(self.survey());
+                }
                 Command::Stop => {
                     self.commit();
                     return false;
@@ -162,6 +165,11 @@ impl Thread {
             }
         }
         true
+    }
+
+    fn survey(&self) -> Vec<SessionInfo> {
+        let info = |(_, connection): (usize, &Connection)| connection.session.info(connection.address);
+        self.connections.iter().filter_map(info).collect()
     }
 
     /// Sends a job to every connection.
@@ -212,7 +220,7 @@ impl Thread {
         }
     }
 
-    fn admit(&mut self, stream: mio::net::TcpStream, address: std::net::IpAddr, port: usize) {
+    fn admit(&mut self, stream: mio::net::TcpStream, address: IpAddr, port: usize) {
         let stats = Arc::clone(&self.shared.stats);
         if stats.connections.load(Relaxed) >= self.shared.connections_max {
             stats.turned_away.fetch_add(1, Relaxed);
@@ -227,8 +235,11 @@ impl Thread {
         let number = self.shared.next_extranonce.fetch_add(1, Relaxed);
         let session = Session::new(number.to_be_bytes(), port as u16, &self.shared.settings, self.now_ms);
         let mut connection = Connection::new(stream, address, session, proxied);
-        if !proxied && !self.enter(&mut connection) {
-            return;
+        if !proxied {
+            if !self.ask_guard(address) {
+                return;
+            }
+            connection.entered = true;
         }
         let slot = self.connections.vacant_entry();
         let token = Token(slot.key() + LISTENERS_MAX);
@@ -242,20 +253,16 @@ impl Thread {
         stats.connected.fetch_add(1, Relaxed);
     }
 
-    /// Asks the guard to let a connection in.
-    fn enter(&self, connection: &mut Connection) -> bool {
+    /// Asks the guard to let an address in.
+    fn ask_guard(&self, address: IpAddr) -> bool {
         let mut guard = self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        match guard.enter(connection.address, self.now_ms) {
-            Ok(()) => {
-                connection.entered = true;
-                true
-            }
-            Err(refusal) => {
-                self.shared.stats.turned_away.fetch_add(1, Relaxed);
-                metrics::counter!("pool_connections_refused_total", "reason" => refusal.label()).increment(1);
-                false
-            }
+        let asked = guard.enter(address, self.now_ms);
+        drop(guard);
+        if let Err(refusal) = asked {
+            self.shared.stats.turned_away.fetch_add(1, Relaxed);
+            metrics::counter!("pool_connections_refused_total", "reason" => refusal.label()).increment(1);
         }
+        asked.is_ok()
     }
 
     fn leave(&self, connection: &Connection) {
@@ -323,23 +330,15 @@ impl Thread {
                 if let Some(source) = source {
                     connection.address = source.to_canonical();
                 }
-                // Taken out for a moment: the guard is asked with the thread's other parts at hand.
-                let mut address_only = self.connections[key].address;
-                if !self.enter_at(key, &mut address_only) {
+                let address = connection.address;
+                if !self.ask_guard(address) {
                     return Err(Gone("refused"));
                 }
+                self.connections[key].entered = true;
                 self.feed(key, &held[len..])
             }
             _ => Err(Gone("proxy_header")),
         }
-    }
-
-    fn enter_at(&mut self, key: usize, address: &mut std::net::IpAddr) -> bool {
-        let mut guard = self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        let entered = guard.enter(*address, self.now_ms).is_ok();
-        drop(guard);
-        self.connections[key].entered = entered;
-        entered
     }
 
     /// Runs bytes through a session.
@@ -388,6 +387,11 @@ impl Thread {
             match self.shared.books.record(&round.shares) {
                 Ok(()) => {
                     stats.accepted.fetch_add(round.shares.len() as u64, Relaxed);
+                    let units = round
+                        .shares
+                        .iter()
+                        .fold(0u64, |sum, share| sum.wrapping_add(share.credit.to_units()));
+                    stats.accepted_units.fetch_add(units, Relaxed);
                     stats.log_failed.store(false, Relaxed);
                     metrics::counter!("pool_shares_accepted_total").increment(round.shares.len() as u64);
                 }

@@ -1,0 +1,476 @@
+//! The pool as one thing: templates in, jobs out to the front, found blocks on to where they are kept and submitted.
+//!
+//! Two things run beside the front's threads: a task that makes jobs (from each new template, at a regular interval, and as soon
+//! as there is first work to pay for), and a thread that puts found blocks together. The ledger is behind one lock, taken for
+//! microseconds: by front threads to record a batch, by the task to make a split.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lode_coins::Coin;
+use lode_ledger::{
+    Ledger, LedgerError, LinkRef, LogError, Payees, PayoutSnapshot, Share, TemplateRef, Worker,
+};
+use lode_primitives::{BlockHash, Height, Txid, sha256d};
+use lode_stratum::{Login, Reject};
+use tokio::sync::{broadcast, oneshot, watch};
+
+use crate::config::{ConfigError, PoolConfig};
+use crate::front::{Books, Front, FrontError, FrontStats, SessionInfo, unix_us};
+use crate::job::{Job, JobError, JobParts, Pays};
+use crate::rate::RateMeter;
+use crate::session::{Accounts, Found, SessionSettings};
+use crate::template::Template;
+
+/// Found blocks waiting to be put together; beyond it miners wait, so that none is lost.
+const FOUND_QUEUE: usize = 4_096;
+/// Events kept for a listener that is slow.
+const EVENTS: usize = 1_024;
+/// Between housekeeping of ledger and rates.
+const TICK: Duration = Duration::from_secs(1);
+/// Before a job that could not be made is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// The nodes as the service needs them.
+pub trait Nodes: Send + Sync + 'static {
+    /// The template to mine on, `None` while there is none.
+    fn templates(&self) -> watch::Receiver<Option<Arc<Template>>>;
+
+    /// The first of `candidates` (highest first) in the chain at or below `tip`, whose height is `height`.
+    fn first_below(
+        &self,
+        tip: BlockHash,
+        height: Height,
+        candidates: Vec<LinkRef>,
+    ) -> impl Future<Output = Result<Option<BlockHash>, String>> + Send;
+}
+
+/// Where found blocks go: onto the disk first, then into the books, then to every node. Called on a thread of its own.
+pub trait Blocks: Send + 'static {
+    /// Takes a block. When this returns it is safe on disk.
+    fn found(&mut self, block: &Arc<FoundBlock>);
+}
+
+/// A block found here.
+#[derive(Debug, Clone)]
+pub struct FoundBlock {
+    /// Its id.
+    pub hash: BlockHash,
+    /// Its height.
+    pub height: Height,
+    /// The block, as it goes to the nodes.
+    pub bytes: Bytes,
+    /// The id of its coinbase.
+    pub coinbase_txid: Txid,
+    /// What its coinbase pays.
+    pub payouts: PayoutSnapshot,
+    /// Who found it.
+    pub worker: Arc<Worker>,
+    /// When, Unix milliseconds.
+    pub time_ms: u64,
+}
+
+/// What happens in a pool, for those who watch.
+#[derive(Debug, Clone)]
+pub enum PoolEvent {
+    /// A new job went out.
+    Job {
+        /// The height it seeks.
+        height: Height,
+        /// The previous block changed.
+        clean: bool,
+    },
+    /// A block was found; it is on disk.
+    Block(Arc<FoundBlock>),
+}
+
+/// What a pool is made of.
+pub struct PoolParts<N, B> {
+    /// The coin.
+    pub coin: &'static Coin,
+    /// Settings.
+    pub config: PoolConfig,
+    /// The books, opened.
+    pub ledger: Arc<Mutex<Ledger>>,
+    /// True where each miner is paid what it finds itself, whatever the window.
+    pub solo: bool,
+    /// Where templates come from.
+    pub nodes: N,
+    /// Where found blocks go.
+    pub blocks: B,
+}
+
+/// Why a pool cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// Settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Ports or threads.
+    #[error(transparent)]
+    Front(#[from] FrontError),
+    /// Work that Stratum cannot hand out.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// A thread.
+    #[error("cannot start the thread for found blocks: {0}")]
+    Thread(std::io::Error),
+}
+
+/// The running pool. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct PoolHandle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    coin: &'static Coin,
+    front: Mutex<Front>,
+    stats: Arc<FrontStats>,
+    addresses: Vec<SocketAddr>,
+    ledger: Arc<Mutex<Ledger>>,
+    job: watch::Receiver<Option<Arc<Job>>>,
+    events: broadcast::Sender<PoolEvent>,
+    rate: Mutex<RateMeter>,
+    started_ms: u64,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+/// Entry to the pool.
+pub struct Pool;
+
+impl Pool {
+    /// Listens and serves. To be called within a tokio runtime; ends with [`PoolHandle::stop`].
+    pub fn start<N: Nodes, B: Blocks>(parts: PoolParts<N, B>) -> Result<PoolHandle, PoolError> {
+        let PoolParts { coin, config, ledger, solo, nodes, blocks } = parts;
+        config.check()?;
+        let difficulty_one = coin.pow.difficulty_one_target().ok_or(JobError::Algorithm(coin.pow))?;
+        let settings = SessionSettings {
+            version_mask: config.version_mask,
+            vardiff: config.vardiff.clone(),
+            difficulty_one,
+            ports: config.ports.clone(),
+        };
+        let books: Arc<dyn Books> = Arc::new(LedgerBooks { coin, ledger: Arc::clone(&ledger) });
+        let (sender, found) = sync_channel(FOUND_QUEUE);
+        let front = Front::start(&config, settings, coin.pow, books, sender)?;
+        let (publish, job) = watch::channel(None);
+        let (stop, stopped) = oneshot::channel();
+        let inner = Arc::new(Inner {
+            coin,
+            stats: Arc::clone(front.stats()),
+            addresses: front.addresses().to_vec(),
+            front: Mutex::new(front),
+            ledger,
+            job,
+            events: broadcast::channel(EVENTS).0,
+            rate: Mutex::default(),
+            started_ms: unix_us() / 1000,
+            stop: Mutex::new(Some(stop)),
+        });
+        let keeper = Arc::clone(&inner);
+        std::thread::Builder::new()
+            .name("found-blocks".into())
+            .spawn(move || keep_blocks(&keeper, &found, blocks))
+            .map_err(PoolError::Thread)?;
+        let maker = JobMaker {
+            inner: Arc::clone(&inner),
+            nodes,
+            config,
+            solo,
+            publish,
+            // Numbers of an earlier run must not come again while its miners still work on them.
+            seq: AtomicU32::new(rand::random::<u32>() >> 4),
+            reference: None,
+            received: None,
+        };
+        tokio::spawn(maker.run(stopped));
+        Ok(PoolHandle { inner })
+    }
+}
+
+impl PoolHandle {
+    /// The coin mined.
+    pub fn coin(&self) -> &'static Coin {
+        self.inner.coin
+    }
+
+    /// Where miners connect, in the order of the settings.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.inner.addresses
+    }
+
+    /// What the front counts.
+    pub fn stats(&self) -> &FrontStats {
+        &self.inner.stats
+    }
+
+    /// The books, for reading.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.inner.ledger)
+    }
+
+    /// The job being mined, and the ones that follow.
+    pub fn job(&self) -> watch::Receiver<Option<Arc<Job>>> {
+        self.inner.job.clone()
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<PoolEvent> {
+        self.inner.events.subscribe()
+    }
+
+    /// When it started, Unix milliseconds.
+    pub fn started_ms(&self) -> u64 {
+        self.inner.started_ms
+    }
+
+    /// Hashes a second, over the last ten minutes or since the start.
+    pub fn hash_rate(&self) -> f64 {
+        lock(&self.inner.rate).rate() * self.hashes_per_difficulty()
+    }
+
+    /// `(Unix seconds, hashes a second)` by the minute, the oldest first; a day at most.
+    pub fn hash_rate_history(&self) -> Vec<(u64, f64)> {
+        let scale = self.hashes_per_difficulty();
+        lock(&self.inner.rate).history().map(|(time, rate)| (time, rate * scale)).collect()
+    }
+
+    /// Hashes that a share of difficulty 1 takes.
+    pub fn hashes_per_difficulty(&self) -> f64 {
+        let one = self.inner.coin.pow.difficulty_one_target();
+        one.map_or(0.0, |one| one.work().to_f64())
+    }
+
+    /// All sessions that are authorised. Asks each thread: for pages people look at, not for loops.
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        let pending = lock(&self.inner.front).survey();
+        pending
+            .into_iter()
+            .filter_map(|answer| answer.recv_timeout(Duration::from_secs(2)).ok())
+            .flatten()
+            .collect()
+    }
+
+    /// Connections there can be at once.
+    pub fn connections_max(&self) -> usize {
+        lock(&self.inner.front).connections_max()
+    }
+
+    /// Ends: miners' connections are closed when what is recorded is answered, and what is recorded is on the disk.
+    pub fn stop(&self) {
+        if let Some(stop) = lock(&self.inner.stop).take() {
+            let _ = stop.send(());
+        }
+        lock(&self.inner.front).stop();
+        if let Err(error) = self.ledger().sync() {
+            tracing::error!(%error, "the share log could not be synced");
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What the locks here guard is whole between statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The ledger as the front knows it.
+struct LedgerBooks {
+    coin: &'static Coin,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+impl Accounts for LedgerBooks {
+    fn worker(&self, login: &Login) -> Result<Arc<Worker>, Reject> {
+        let script = self.coin.address_to_script(&login.address).map_err(|_| Reject::Unauthorized)?;
+        lock(&self.ledger).worker(&login.address, &script, &login.worker).map_err(|_| Reject::Unavailable)
+    }
+}
+
+impl Books for LedgerBooks {
+    fn record(&self, shares: &[Share]) -> Result<(), LogError> {
+        lock(&self.ledger).record(shares)
+    }
+}
+
+/// Puts found blocks together and hands them on, until the front has ended.
+fn keep_blocks(inner: &Inner, found: &Receiver<Found>, mut blocks: impl Blocks) {
+    while let Ok(found) = found.recv() {
+        let bytes = found.job.block(&found.class, &found.solution);
+        let coinbase = found.class.coinbase(&found.solution);
+        let block = Arc::new(FoundBlock {
+            hash: BlockHash(sha256d(&bytes[..80])),
+            height: found.job.template.height,
+            coinbase_txid: Txid(sha256d(&coinbase)),
+            bytes: Bytes::from(bytes),
+            payouts: found.class.payouts.clone(),
+            worker: found.worker,
+            time_ms: unix_us() / 1000,
+        });
+        tracing::info!(
+            "block {} found at height {} by {}{}{}",
+            block.hash,
+            block.height,
+            block.worker.account().name(),
+            if block.worker.name().is_empty() { "" } else { "." },
+            block.worker.name()
+        );
+        metrics::counter!("pool_blocks_found_total").increment(1);
+        blocks.found(&block);
+        let _ = inner.events.send(PoolEvent::Block(block));
+    }
+}
+
+/// The task that makes jobs.
+struct JobMaker<N> {
+    inner: Arc<Inner>,
+    nodes: N,
+    config: PoolConfig,
+    solo: bool,
+    publish: watch::Sender<Option<Arc<Job>>>,
+    seq: AtomicU32,
+    /// The ledger's name of the block sought: the same for all its jobs.
+    reference: Option<Arc<TemplateRef>>,
+    /// The template last seen, and when: its time goes on from then.
+    received: Option<(Arc<Template>, Instant)>,
+}
+
+impl<N: Nodes> JobMaker<N> {
+    async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        let mut templates = self.nodes.templates();
+        let interval = Duration::from_secs(u64::from(self.config.job_interval_seconds));
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut next_job = Instant::now();
+        loop {
+            let news = tokio::select! {
+                _ = &mut stop => return,
+                changed = templates.changed() => match changed {
+                    Ok(()) => true,
+                    // The sources have ended: the pool is about to.
+                    Err(_) => return,
+                },
+                _ = tick.tick() => {
+                    self.housekeeping();
+                    false
+                }
+            };
+            let asked = Instant::now();
+            if !news && asked < next_job && !self.first_work() {
+                continue;
+            }
+            let Some(template) = templates.borrow_and_update().clone() else { continue };
+            match self.make(template).await {
+                Ok(job) => {
+                    next_job = Instant::now() + interval;
+                    lock(&self.inner.front).send_job(&job);
+                    metrics::histogram!("pool_template_to_job_seconds").record(asked.elapsed().as_secs_f64());
+                    let (height, clean) = (job.template.height, job.clean);
+                    self.publish.send_replace(Some(job));
+                    let _ = self.inner.events.send(PoolEvent::Job { height, clean });
+                }
+                Err(error) => {
+                    tracing::error!("no new job: {error}");
+                    next_job = Instant::now() + RETRY;
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Each second.
+    fn housekeeping(&self) {
+        let now_ms = unix_us() / 1000;
+        if let Err(error) = lock(&self.inner.ledger).tick(now_ms) {
+            tracing::error!(%error, "the ledger's housekeeping failed");
+        }
+        lock(&self.inner.rate).sample(now_ms / 1000, self.inner.stats.accepted_units.load(Ordering::Relaxed));
+        metrics::gauge!("pool_connections").set(self.inner.stats.connections.load(Ordering::Relaxed) as f64);
+    }
+
+    /// True where the current job pays each miner itself only because there was no work in the window, and now there is.
+    fn first_work(&self) -> bool {
+        let pays_own = self.publish.borrow().as_ref().is_some_and(|job| job.pays_own());
+        !self.solo && pays_own && lock(&self.inner.ledger).window_total().units > 0
+    }
+
+    async fn make(&mut self, template: Arc<Template>) -> Result<Arc<Job>, MakeError> {
+        let since = match &self.received {
+            Some((last, since)) if Arc::ptr_eq(last, &template) => *since,
+            _ => {
+                let now = Instant::now();
+                self.received = Some((Arc::clone(&template), now));
+                now
+            }
+        };
+        let time = template.time.saturating_add(since.elapsed().as_secs() as u32);
+        let (tip, height) = (template.prev, template.height.saturating_sub(1));
+        let candidates = lock(&self.inner.ledger).unplaced(&tip, height);
+        if !candidates.is_empty() {
+            let own = self.nodes.first_below(tip, height, candidates).await.map_err(MakeError::Place)?;
+            lock(&self.inner.ledger).place(tip, height, own)?;
+        }
+        let reference = self.reference_of(&template)?;
+        let pays = self.pays(&template, &reference)?;
+        let clean = self.publish.borrow().as_ref().is_none_or(|last| last.template.prev != tip);
+        let job = Job::new(JobParts {
+            coin: self.inner.coin,
+            template,
+            reference,
+            seq: self.seq.fetch_add(1, Ordering::Relaxed),
+            time,
+            clean,
+            tag: self.config.tag.clone(),
+            pays,
+        })?;
+        Ok(Arc::new(job))
+    }
+
+    fn reference_of(&mut self, template: &Template) -> Result<Arc<TemplateRef>, MakeError> {
+        let known = self.reference.as_ref();
+        if let Some(known) =
+            known.filter(|known| known.prev == template.prev && known.height == template.height)
+        {
+            return Ok(Arc::clone(known));
+        }
+        let difficulty = Job::network_difficulty(self.inner.coin, template)?;
+        let reference = TemplateRef::new(template.height, template.prev, difficulty.get());
+        self.reference = Some(Arc::clone(&reference));
+        Ok(reference)
+    }
+
+    fn pays(&self, template: &Template, reference: &Arc<TemplateRef>) -> Result<Pays, MakeError> {
+        let reward = template.coinbase_value;
+        if !self.solo {
+            let now_ms = unix_us() / 1000;
+            match lock(&self.inner.ledger).split(reference, reward, &Payees::Window, now_ms) {
+                Ok(split) => return Ok(Pays::Window(split)),
+                Err(LedgerError::EmptyWindow) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let (ledger, reference) = (Arc::clone(&self.inner.ledger), Arc::clone(reference));
+        Ok(Pays::Own(Box::new(move |account| {
+            let payees = Payees::Account(Arc::clone(account));
+            let split = lock(&ledger).split(&reference, reward, &payees, unix_us() / 1000);
+            split.inspect_err(|error| tracing::error!(%error, "no job for a miner")).ok()
+        })))
+    }
+}
+
+/// Why a job could not be made.
+#[derive(Debug, thiserror::Error)]
+enum MakeError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Balance(#[from] lode_ledger::BalanceError),
+    #[error(transparent)]
+    Job(#[from] JobError),
+    #[error("no node can say which of the pool's blocks are in its chain: {0}")]
+    Place(String),
+}
