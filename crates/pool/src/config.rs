@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::class::CoinbaseClass;
 use crate::guard::{GuardConfig, NetworkBlock};
 
 /// The pool's settings. Every key has a default; unknown keys are refused.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PoolConfig {
     /// Where miners connect. The first is the one shown to people.
@@ -30,6 +31,7 @@ pub struct PoolConfig {
     /// Threads that serve miners; 0 for one per processor, at most eight.
     pub threads: usize,
     /// Networks of load balancers that put a PROXY protocol header (v1 or v2) before each connection.
+    #[schemars(with = "Vec<String>")]
     pub proxy_protocol_from: Vec<NetworkBlock>,
     /// Limits on strangers.
     pub guard: GuardConfig,
@@ -54,16 +56,18 @@ impl Default for PoolConfig {
 }
 
 /// One port miners connect to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PortConfig {
     /// Address and port to listen on.
+    #[schemars(with = "String")]
     pub bind: SocketAddr,
     /// Difficulty a miner starts with.
     pub start_difficulty: f64,
     /// Least difficulty on this port; a miner that takes fractions may go below 1 though this is 1.
     pub min_difficulty: f64,
     /// Coinbase class of all miners here, whatever their user agent says.
+    #[schemars(with = "Option<String>")]
     pub class: Option<CoinbaseClass>,
     /// False: the difficulty stays as it was asked for.
     pub vardiff: bool,
@@ -82,7 +86,7 @@ impl Default for PortConfig {
 }
 
 /// Difficulty adjustment: powers of two, towards a steady rate of shares per connection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct VardiffConfig {
     /// Shares a minute aimed at.

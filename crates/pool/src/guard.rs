@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A network in CIDR notation.
@@ -71,7 +72,7 @@ impl<'de> Deserialize<'de> for NetworkBlock {
 }
 
 /// Limits on strangers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardConfig {
     /// Connections from one address block at once.
@@ -81,8 +82,10 @@ pub struct GuardConfig {
     /// Connects from one address block that may come at once: a farm that reconnects.
     pub connects_burst: u32,
     /// Networks without limits.
+    #[schemars(with = "Vec<String>")]
     pub unlimited: Vec<NetworkBlock>,
     /// Networks that may not connect.
+    #[schemars(with = "Vec<String>")]
     pub deny: Vec<NetworkBlock>,
 }
 

@@ -8,6 +8,7 @@
 pub mod assigned;
 pub mod class;
 pub mod config;
+mod direct;
 pub mod front;
 pub mod guard;
 pub mod job;
@@ -21,5 +22,6 @@ pub mod vardiff;
 pub mod watch;
 
 pub use config::PoolConfig;
+pub use direct::DirectBlocks;
 pub use service::{Blocks, FoundBlock, Nodes, Pool, PoolError, PoolEvent, PoolHandle, PoolParts};
 pub use template::{Template, TemplateTx};

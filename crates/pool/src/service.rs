@@ -49,6 +49,21 @@ pub trait Nodes: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<BlockHash>, String>> + Send;
 }
 
+impl Nodes for crate::template::Sources {
+    fn templates(&self) -> watch::Receiver<Option<Arc<Template>>> {
+        Self::templates(self)
+    }
+
+    async fn first_below(
+        &self,
+        tip: BlockHash,
+        height: Height,
+        candidates: Vec<LinkRef>,
+    ) -> Result<Option<BlockHash>, String> {
+        Self::first_below(self, &tip, height, &candidates).await.map_err(|error| error.to_string())
+    }
+}
+
 /// Where found blocks go: onto the disk first, then into the books, then to every node. Called on a thread of its own.
 pub trait Blocks: Send + 'static {
     /// Takes a block. When this returns it is safe on disk.
