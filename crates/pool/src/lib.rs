@@ -8,7 +8,6 @@
 pub mod assigned;
 pub mod class;
 pub mod config;
-mod direct;
 pub mod front;
 pub mod guard;
 pub mod job;
@@ -22,6 +21,5 @@ pub mod vardiff;
 pub mod watch;
 
 pub use config::PoolConfig;
-pub use direct::DirectBlocks;
-pub use service::{Blocks, FoundBlock, Nodes, Pool, PoolError, PoolEvent, PoolHandle, PoolParts};
+pub use service::{Nodes, Pool, PoolError, PoolEvent, PoolHandle, PoolParts, Upstream};
 pub use template::{Template, TemplateTx};

@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lode_coins::Coin;
-use lode_ledger::{
-    Ledger, LedgerError, LinkRef, LogError, Payees, PayoutSnapshot, Share, TemplateRef, Worker,
-};
-use lode_primitives::{BlockHash, Height, Txid, sha256d};
+use lode_ledger::{Ledger, LedgerError, LogError, Payees, Share, TemplateRef, Worker};
+use lode_primitives::{BlockHash, Height, sha256d};
 use lode_stratum::{Login, Reject};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::config::{ConfigError, PoolConfig};
 use crate::front::{Books, Front, FrontError, FrontStats, SessionInfo, unix_us};
 use crate::job::{Job, JobError, JobParts, Pays};
+use crate::journal::FoundBlock;
 use crate::rate::RateMeter;
 use crate::session::{Accounts, Found, SessionSettings};
-use crate::template::Template;
+use crate::template::{Sources, Template};
+use crate::watch::Watch;
 
 /// Found blocks waiting to be put together; beyond it miners wait, so that none is lost.
 const FOUND_QUEUE: usize = 4_096;
@@ -34,59 +34,42 @@ const EVENTS: usize = 1_024;
 const TICK: Duration = Duration::from_secs(1);
 /// Before a job that could not be made is tried again.
 const RETRY: Duration = Duration::from_millis(200);
+/// The disk has so long to take a found block before jobs are made on top of it all the same.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The nodes as the service needs them.
-pub trait Nodes: Send + Sync + 'static {
+/// What is above the service: where templates come from, and where found blocks go. [`Nodes`] is the real one.
+pub trait Upstream: Clone + Send + Sync + 'static {
     /// The template to mine on, `None` while there is none.
     fn templates(&self) -> watch::Receiver<Option<Arc<Template>>>;
 
-    /// The first of `candidates` (highest first) in the chain at or below `tip`, whose height is `height`.
-    fn first_below(
-        &self,
-        tip: BlockHash,
-        height: Height,
-        candidates: Vec<LinkRef>,
-    ) -> impl Future<Output = Result<Option<BlockHash>, String>> + Send;
+    /// Sees to it that the books know where in the chain the template's parent is. Asked before each job.
+    fn place_tip(&self, template: &Template) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Takes a found block: onto the disk, to the nodes, into the books. Called on a thread that may block.
+    fn found(&self, block: &FoundBlock) -> Result<(), String>;
 }
 
-impl Nodes for crate::template::Sources {
-    fn templates(&self) -> watch::Receiver<Option<Arc<Template>>> {
-        Self::templates(self)
-    }
-
-    async fn first_below(
-        &self,
-        tip: BlockHash,
-        height: Height,
-        candidates: Vec<LinkRef>,
-    ) -> Result<Option<BlockHash>, String> {
-        Self::first_below(self, &tip, height, &candidates).await.map_err(|error| error.to_string())
-    }
-}
-
-/// Where found blocks go: onto the disk first, then into the books, then to every node. Called on a thread of its own.
-pub trait Blocks: Send + 'static {
-    /// Takes a block. When this returns it is safe on disk.
-    fn found(&mut self, block: &Arc<FoundBlock>);
-}
-
-/// A block found here.
+/// The nodes and the watch over found blocks.
 #[derive(Debug, Clone)]
-pub struct FoundBlock {
-    /// Its id.
-    pub hash: BlockHash,
-    /// Its height.
-    pub height: Height,
-    /// The block, as it goes to the nodes.
-    pub bytes: Bytes,
-    /// The id of its coinbase.
-    pub coinbase_txid: Txid,
-    /// What its coinbase pays.
-    pub payouts: PayoutSnapshot,
-    /// Who found it.
-    pub worker: Arc<Worker>,
-    /// When, Unix milliseconds.
-    pub time_ms: u64,
+pub struct Nodes {
+    /// Where templates come from.
+    pub sources: Sources,
+    /// Where found blocks go.
+    pub watch: Watch,
+}
+
+impl Upstream for Nodes {
+    fn templates(&self) -> watch::Receiver<Option<Arc<Template>>> {
+        self.sources.templates()
+    }
+
+    async fn place_tip(&self, template: &Template) -> Result<(), String> {
+        self.watch.place_tip(template).await.map_err(|error| error.to_string())
+    }
+
+    fn found(&self, block: &FoundBlock) -> Result<(), String> {
+        self.watch.found(block).map_err(|error| error.to_string())
+    }
 }
 
 /// What happens in a pool, for those who watch.
@@ -104,7 +87,7 @@ pub enum PoolEvent {
 }
 
 /// What a pool is made of.
-pub struct PoolParts<N, B> {
+pub struct PoolParts<U> {
     /// The coin.
     pub coin: &'static Coin,
     /// Settings.
@@ -113,10 +96,8 @@ pub struct PoolParts<N, B> {
     pub ledger: Arc<Mutex<Ledger>>,
     /// True where each miner is paid what it finds itself, whatever the window.
     pub solo: bool,
-    /// Where templates come from.
-    pub nodes: N,
-    /// Where found blocks go.
-    pub blocks: B,
+    /// Where templates come from and blocks go.
+    pub upstream: U,
 }
 
 /// Why a pool cannot start.
@@ -160,8 +141,8 @@ pub struct Pool;
 
 impl Pool {
     /// Listens and serves. To be called within a tokio runtime; ends with [`PoolHandle::stop`].
-    pub fn start<N: Nodes, B: Blocks>(parts: PoolParts<N, B>) -> Result<PoolHandle, PoolError> {
-        let PoolParts { coin, config, ledger, solo, nodes, blocks } = parts;
+    pub fn start<U: Upstream>(parts: PoolParts<U>) -> Result<PoolHandle, PoolError> {
+        let PoolParts { coin, config, ledger, solo, upstream } = parts;
         config.check()?;
         let difficulty_one = coin.pow.difficulty_one_target().ok_or(JobError::Algorithm(coin.pow))?;
         let settings = SessionSettings {
@@ -174,6 +155,7 @@ impl Pool {
         let (sender, found) = sync_channel(FOUND_QUEUE);
         let front = Front::start(&config, settings, coin.pow, books, sender)?;
         let (publish, job) = watch::channel(None);
+        let (settling, settled) = watch::channel(None);
         let (stop, stopped) = oneshot::channel();
         let inner = Arc::new(Inner {
             coin,
@@ -187,17 +169,18 @@ impl Pool {
             started_ms: unix_us() / 1000,
             stop: Mutex::new(Some(stop)),
         });
-        let keeper = Arc::clone(&inner);
+        let keeper = Keeper { inner: Arc::clone(&inner), upstream: upstream.clone(), settling };
         std::thread::Builder::new()
             .name("found-blocks".into())
-            .spawn(move || keep_blocks(&keeper, &found, blocks))
+            .spawn(move || keeper.run(&found))
             .map_err(PoolError::Thread)?;
         let maker = JobMaker {
             inner: Arc::clone(&inner),
-            nodes,
+            upstream,
             config,
             solo,
             publish,
+            settled,
             // Numbers of an earlier run must not come again while its miners still work on them.
             seq: AtomicU32::new(rand::random::<u32>() >> 4),
             reference: None,
@@ -313,40 +296,52 @@ impl Books for LedgerBooks {
 }
 
 /// Puts found blocks together and hands them on, until the front has ended.
-fn keep_blocks(inner: &Inner, found: &Receiver<Found>, mut blocks: impl Blocks) {
-    while let Ok(found) = found.recv() {
-        let bytes = found.job.block(&found.class, &found.solution);
-        let coinbase = found.class.coinbase(&found.solution);
-        let block = Arc::new(FoundBlock {
-            hash: BlockHash(sha256d(&bytes[..80])),
-            height: found.job.template.height,
-            coinbase_txid: Txid(sha256d(&coinbase)),
-            bytes: Bytes::from(bytes),
-            payouts: found.class.payouts.clone(),
-            worker: found.worker,
-            time_ms: unix_us() / 1000,
-        });
-        tracing::info!(
-            "block {} found at height {} by {}{}{}",
-            block.hash,
-            block.height,
-            block.worker.account().name(),
-            if block.worker.name().is_empty() { "" } else { "." },
-            block.worker.name()
-        );
-        metrics::counter!("pool_blocks_found_total").increment(1);
-        blocks.found(&block);
-        let _ = inner.events.send(PoolEvent::Block(block));
+struct Keeper<U> {
+    inner: Arc<Inner>,
+    upstream: U,
+    /// The block being handed on: no job is made on it until the books have it.
+    settling: watch::Sender<Option<BlockHash>>,
+}
+
+impl<U: Upstream> Keeper<U> {
+    fn run(self, found: &Receiver<Found>) {
+        while let Ok(found) = found.recv() {
+            let block = Arc::new(put_together(&found));
+            let (account, worker) = &block.finder;
+            let dot = if worker.is_empty() { "" } else { "." };
+            tracing::info!("block {} found at height {} by {account}{dot}{worker}", block.hash, block.height);
+            self.settling.send_replace(Some(block.hash));
+            if let Err(error) = self.upstream.found(&block) {
+                tracing::error!("block {}: {error}", block.hash);
+            }
+            self.settling.send_replace(None);
+            let _ = self.inner.events.send(PoolEvent::Block(block));
+        }
+    }
+}
+
+fn put_together(found: &Found) -> FoundBlock {
+    let bytes = found.job.block(&found.class, &found.solution);
+    FoundBlock {
+        hash: BlockHash(sha256d(&bytes[..80])),
+        height: found.job.template.height,
+        prev: found.job.template.prev,
+        found_ms: unix_us() / 1000,
+        job: found.job.id(),
+        finder: (found.worker.account().name().to_owned(), found.worker.name().to_owned()),
+        snapshot: found.class.payouts.clone(),
+        block: Bytes::from(bytes),
     }
 }
 
 /// The task that makes jobs.
-struct JobMaker<N> {
+struct JobMaker<U> {
     inner: Arc<Inner>,
-    nodes: N,
+    upstream: U,
     config: PoolConfig,
     solo: bool,
     publish: watch::Sender<Option<Arc<Job>>>,
+    settled: watch::Receiver<Option<BlockHash>>,
     seq: AtomicU32,
     /// The ledger's name of the block sought: the same for all its jobs.
     reference: Option<Arc<TemplateRef>>,
@@ -354,9 +349,9 @@ struct JobMaker<N> {
     received: Option<(Arc<Template>, Instant)>,
 }
 
-impl<N: Nodes> JobMaker<N> {
+impl<U: Upstream> JobMaker<U> {
     async fn run(mut self, mut stop: oneshot::Receiver<()>) {
-        let mut templates = self.nodes.templates();
+        let mut templates = self.upstream.templates();
         let interval = Duration::from_secs(u64::from(self.config.job_interval_seconds));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -383,7 +378,7 @@ impl<N: Nodes> JobMaker<N> {
                 Ok(job) => {
                     next_job = Instant::now() + interval;
                     lock(&self.inner.front).send_job(&job);
-                    metrics::histogram!("pool_template_to_job_seconds").record(asked.elapsed().as_secs_f64());
+                    metrics::histogram!("lode_template_to_job_seconds").record(asked.elapsed().as_secs_f64());
                     let (height, clean) = (job.template.height, job.clean);
                     self.publish.send_replace(Some(job));
                     let _ = self.inner.events.send(PoolEvent::Job { height, clean });
@@ -404,7 +399,7 @@ impl<N: Nodes> JobMaker<N> {
             tracing::error!(%error, "the ledger's housekeeping failed");
         }
         lock(&self.inner.rate).sample(now_ms / 1000, self.inner.stats.accepted_units.load(Ordering::Relaxed));
-        metrics::gauge!("pool_connections").set(self.inner.stats.connections.load(Ordering::Relaxed) as f64);
+        metrics::gauge!("lode_connections").set(self.inner.stats.connections.load(Ordering::Relaxed) as f64);
     }
 
     /// True where the current job pays each miner itself only because there was no work in the window, and now there is.
@@ -423,12 +418,11 @@ impl<N: Nodes> JobMaker<N> {
             }
         };
         let time = template.time.saturating_add(since.elapsed().as_secs() as u32);
-        let (tip, height) = (template.prev, template.height.saturating_sub(1));
-        let candidates = lock(&self.inner.ledger).unplaced(&tip, height);
-        if !candidates.is_empty() {
-            let own = self.nodes.first_below(tip, height, candidates).await.map_err(MakeError::Place)?;
-            lock(&self.inner.ledger).place(tip, height, own)?;
-        }
+        let tip = template.prev;
+        // A block of our own may come back as a tip before the books have it: its payouts must be settled first.
+        let settled = self.settled.wait_for(|settling| *settling != Some(tip));
+        let _ = tokio::time::timeout(SETTLE_TIMEOUT, settled).await;
+        self.upstream.place_tip(&template).await.map_err(MakeError::Place)?;
         let reference = self.reference_of(&template)?;
         let pays = self.pays(&template, &reference)?;
         let clean = self.publish.borrow().as_ref().is_none_or(|last| last.template.prev != tip);
@@ -483,9 +477,7 @@ enum MakeError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error(transparent)]
-    Balance(#[from] lode_ledger::BalanceError),
-    #[error(transparent)]
     Job(#[from] JobError),
-    #[error("no node can say which of the pool's blocks are in its chain: {0}")]
+    #[error("which of the pool's blocks are below the new tip is not known: {0}")]
     Place(String),
 }

@@ -5,47 +5,47 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use common::{ADDRESS, LEAST, Miner, coin, config, now_ms};
-use lode_ledger::{Ledger, LedgerOptions, LinkRef};
-use lode_pool::{Blocks, FoundBlock, Nodes, Pool, PoolError, PoolEvent, PoolHandle, PoolParts, Template};
-use lode_primitives::{Amount, Block, BlockHash, Decode as _, Height};
+use lode_ledger::{Ledger, LedgerOptions};
+use lode_pool::journal::FoundBlock;
+use lode_pool::{Pool, PoolError, PoolEvent, PoolHandle, PoolParts, Template, Upstream};
+use lode_primitives::{Amount, Block, BlockHash, Decode as _};
 use tokio::sync::{mpsc, watch};
 
 /// A chain of one branch: the pool's own blocks become its tips.
+#[derive(Clone)]
 struct FakeNode {
     templates: watch::Receiver<Option<Arc<Template>>>,
+    ledger: Arc<Mutex<Ledger>>,
+    found: mpsc::UnboundedSender<FoundBlock>,
 }
 
-impl Nodes for FakeNode {
+impl Upstream for FakeNode {
     fn templates(&self) -> watch::Receiver<Option<Arc<Template>>> {
         self.templates.clone()
     }
 
-    async fn first_below(
-        &self,
-        tip: BlockHash,
-        _: Height,
-        candidates: Vec<LinkRef>,
-    ) -> Result<Option<BlockHash>, String> {
-        Ok(candidates.iter().map(|link| link.hash).find(|hash| *hash == tip))
+    async fn place_tip(&self, template: &Template) -> Result<(), String> {
+        let height = template.height - 1;
+        let mut ledger = self.ledger.lock().unwrap();
+        let own = ledger
+            .unplaced(&template.prev, height)
+            .iter()
+            .map(|link| link.hash)
+            .find(|hash| *hash == template.prev);
+        ledger.place(template.prev, height, own).map_err(|error| error.to_string())
     }
-}
 
-struct Settle {
-    ledger: Arc<Mutex<Ledger>>,
-    found: mpsc::UnboundedSender<Arc<FoundBlock>>,
-}
-
-impl Blocks for Settle {
-    fn found(&mut self, block: &Arc<FoundBlock>) {
-        self.ledger.lock().unwrap().found(block.hash, &block.payouts).unwrap();
-        let _ = self.found.send(Arc::clone(block));
+    fn found(&self, block: &FoundBlock) -> Result<(), String> {
+        self.ledger.lock().unwrap().found(block.hash, &block.snapshot).unwrap();
+        let _ = self.found.send(block.clone());
+        Ok(())
     }
 }
 
 struct Running {
     pool: PoolHandle,
     templates: watch::Sender<Option<Arc<Template>>>,
-    found: mpsc::UnboundedReceiver<Arc<FoundBlock>>,
+    found: mpsc::UnboundedReceiver<FoundBlock>,
     _dir: tempfile::TempDir,
 }
 
@@ -77,20 +77,21 @@ fn start(solo: bool, first: Arc<Template>) -> Running {
         config: config(),
         ledger: Arc::clone(&ledger),
         solo,
-        nodes: FakeNode { templates: receiver },
-        blocks: Settle { ledger, found: sender },
+        upstream: FakeNode { templates: receiver, ledger, found: sender },
     })
     .unwrap();
     Running { pool, templates, found, _dir: dir }
 }
 
-/// Mines on the miner's job until a share is a block.
-fn mine(running: &mut Running, miner: &mut Miner, worker: &str) -> Arc<FoundBlock> {
+/// Mines on the miner's job until a share is a block of this height.
+fn mine(running: &mut Running, miner: &mut Miner, worker: &str, height: u32) -> FoundBlock {
     for nonce in 0.. {
         miner.send(&miner.share(50, worker, nonce));
         assert_eq!(miner.answer(50)["result"], true, "a block's share is accepted too");
-        if let Ok(block) = running.found.try_recv() {
-            return block;
+        while let Ok(block) = running.found.try_recv() {
+            if block.height == height {
+                return block;
+            }
         }
         assert!(nonce < 1000, "every other hash is a block");
     }
@@ -105,17 +106,16 @@ async fn blocks_pay_those_whose_work_is_in_the_window() {
     let handle = tokio::task::spawn_blocking(move || {
         let mut miner = Miner::connect(address);
         miner.login("rig");
-        let block = mine(&mut running, &mut miner, "rig");
+        let block = mine(&mut running, &mut miner, "rig", 1);
         (running, miner, block)
     });
     let (mut running, mut miner, first) = handle.await.unwrap();
-    let whole = Block::from_bytes(&first.bytes, coin().form).unwrap();
+    let whole = Block::from_bytes(&first.block, coin().form).unwrap();
     assert_eq!(whole.hash(), first.hash);
-    assert_eq!(whole.transactions[0].txid(), first.coinbase_txid);
     // Nobody had work in the window when this job was made: the finder is paid.
     let script = coin().address_to_script(ADDRESS).unwrap();
     assert_eq!(whole.transactions[0].outputs[0].script_pubkey, script);
-    first.payouts.check(&whole.transactions[0]).unwrap();
+    first.snapshot.check(&whole.transactions[0]).unwrap();
     loop {
         if let PoolEvent::Block(block) = events.recv().await.unwrap() {
             assert_eq!(block.hash, first.hash);
@@ -131,7 +131,7 @@ async fn blocks_pay_those_whose_work_is_in_the_window() {
                 break;
             }
         }
-        let block = mine(&mut running, &mut miner, "rig");
+        let block = mine(&mut running, &mut miner, "rig", 2);
         // The miner stays, to be seen among the sessions.
         (running, miner, block)
     });
@@ -157,8 +157,8 @@ async fn solo_pays_the_finder_alone() {
         let mut miner = Miner::connect(address);
         miner.login("rig");
         assert_ne!(other.job["params"][3], miner.job["params"][3]);
-        let block = mine(&mut running, &mut miner, "rig");
-        let outputs = block.payouts.outputs();
+        let block = mine(&mut running, &mut miner, "rig", 1);
+        let outputs = block.snapshot.outputs();
         assert_eq!(outputs.len(), 1);
         assert_eq!(outputs[0].script_pubkey, coin().address_to_script(ADDRESS).unwrap());
         running.pool.stop();
@@ -183,8 +183,7 @@ async fn a_port_in_use_is_said_with_what_to_do() {
         config,
         ledger: Arc::clone(&ledger),
         solo: false,
-        nodes: FakeNode { templates: receiver },
-        blocks: Settle { ledger, found },
+        upstream: FakeNode { templates: receiver, ledger, found },
     })
     .err()
     .unwrap();

@@ -224,7 +224,7 @@ impl Thread {
         let stats = Arc::clone(&self.shared.stats);
         if stats.connections.load(Relaxed) >= self.shared.connections_max {
             stats.turned_away.fetch_add(1, Relaxed);
-            metrics::counter!("pool_connections_refused_total", "reason" => "full").increment(1);
+            metrics::counter!("lode_connections_refused_total", "reason" => "full").increment(1);
             let max = self.shared.connections_max;
             self.complain(format_args!(
                 "all {max} connections are taken: new miners are turned away; raise `ulimit -n` or pool.connections_max"
@@ -260,7 +260,7 @@ impl Thread {
         drop(guard);
         if let Err(refusal) = asked {
             self.shared.stats.turned_away.fetch_add(1, Relaxed);
-            metrics::counter!("pool_connections_refused_total", "reason" => refusal.label()).increment(1);
+            metrics::counter!("lode_connections_refused_total", "reason" => refusal.label()).increment(1);
         }
         asked.is_ok()
     }
@@ -276,7 +276,7 @@ impl Thread {
             let _ = self.poll.registry().deregister(&mut connection.stream);
             self.leave(&connection);
             self.shared.stats.connections.fetch_sub(1, Relaxed);
-            metrics::counter!("pool_connections_closed_total", "reason" => why).increment(1);
+            metrics::counter!("lode_connections_closed_total", "reason" => why).increment(1);
         }
     }
 
@@ -393,7 +393,7 @@ impl Thread {
                         .fold(0u64, |sum, share| sum.wrapping_add(share.credit.to_units()));
                     stats.accepted_units.fetch_add(units, Relaxed);
                     stats.log_failed.store(false, Relaxed);
-                    metrics::counter!("pool_shares_accepted_total").increment(round.shares.len() as u64);
+                    metrics::counter!("lode_shares_accepted_total").increment(round.shares.len() as u64);
                 }
                 Err(error) => {
                     stats.log_failed.store(true, Relaxed);
@@ -405,7 +405,7 @@ impl Thread {
         }
         for (reject, count) in Reject::ALL.into_iter().zip(round.refused).filter(|(_, count)| *count > 0) {
             stats.refused[reject.index()].fetch_add(count, Relaxed);
-            metrics::counter!("pool_shares_refused_total", "reason" => reject.label()).increment(count);
+            metrics::counter!("lode_shares_refused_total", "reason" => reject.label()).increment(count);
         }
         for (key, range) in round.parts.drain(..) {
             // Closed in the same round: its slot is empty, since no connection was accepted meanwhile.
