@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lode_coins::Coin;
 use lode_ledger::{Ledger, LedgerError, LogError, Payees, Share, TemplateRef, Worker};
-use lode_primitives::{BlockHash, Height, sha256d};
+use lode_primitives::{BlockHash, Height, Txid, sha256d};
 use lode_stratum::{Login, Reject};
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -306,7 +306,8 @@ struct Keeper<U> {
 impl<U: Upstream> Keeper<U> {
     fn run(self, found: &Receiver<Found>) {
         while let Ok(found) = found.recv() {
-            let block = Arc::new(put_together(&found));
+            let units = lock(&self.inner.ledger).units_ever() + u128::from(found.credit.to_units());
+            let block = Arc::new(put_together(&found, units));
             let (account, worker) = &block.finder;
             let dot = if worker.is_empty() { "" } else { "." };
             tracing::info!("block {} found at height {} by {account}{dot}{worker}", block.hash, block.height);
@@ -320,7 +321,8 @@ impl<U: Upstream> Keeper<U> {
     }
 }
 
-fn put_together(found: &Found) -> FoundBlock {
+/// `units_ever`: all work recorded, this share's included.
+fn put_together(found: &Found, units_ever: u128) -> FoundBlock {
     let bytes = found.job.block(&found.class, &found.solution);
     FoundBlock {
         hash: BlockHash(sha256d(&bytes[..80])),
@@ -331,6 +333,9 @@ fn put_together(found: &Found) -> FoundBlock {
         finder: (found.worker.account().name().to_owned(), found.worker.name().to_owned()),
         snapshot: found.class.payouts.clone(),
         block: Bytes::from(bytes),
+        coinbase_txid: Txid(sha256d(&found.class.coinbase(&found.solution))),
+        network_units: found.job.reference.network_units,
+        units_ever,
     }
 }
 

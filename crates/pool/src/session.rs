@@ -66,6 +66,8 @@ pub struct Found {
     pub solution: Solution,
     /// Who found it.
     pub worker: Arc<Worker>,
+    /// What its share is credited with.
+    pub credit: Credit,
 }
 
 /// What a thread's sessions work on, and leave their results in.
@@ -465,8 +467,10 @@ impl Session {
         let class = job.class(terms.class, account).ok_or(Reject::Stale)?;
         let target = terms.difficulty.to_target(context.settings.difficulty_one);
         let checked = context.jobs.check(seq, &class, &solution, target);
+        let credit = Credit::from_difficulty(terms.difficulty.get()).unwrap_or_default();
         if checked.is_block {
-            context.found.push(Found { job: Arc::clone(&job), class, solution, worker: Arc::clone(&worker) });
+            let (job, worker) = (Arc::clone(&job), Arc::clone(&worker));
+            context.found.push(Found { job, class, solution, worker, credit });
         }
         match checked.result {
             Ok(()) => {
@@ -474,7 +478,6 @@ impl Session {
                 self.accepted = self.accepted.saturating_add(1);
                 self.active_ms = context.now_ms;
                 self.vardiff.share(terms.difficulty);
-                let credit = Credit::from_difficulty(terms.difficulty.get()).unwrap_or_default();
                 let template = Arc::clone(&job.reference);
                 Ok(Share { worker, template, credit, time_ms: context.now_ms })
             }
