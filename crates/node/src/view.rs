@@ -44,6 +44,11 @@ impl View for Node {
         (first..last).filter_map(|height| state.chain.ancestor(of, height)).map(BlockEntry::hash).collect()
     }
 
+    fn have_blocks(&self, hashes: &[BlockHash]) -> Vec<bool> {
+        let state = self.read();
+        hashes.iter().map(|hash| state.chain.entry(hash).is_some_and(|entry| entry.tx_count() > 0)).collect()
+    }
+
     fn fork_height(&self, of: &BlockHash) -> Height {
         self.read().chain.fork_with(of).map_or(0, BlockEntry::height)
     }

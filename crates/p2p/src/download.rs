@@ -14,9 +14,13 @@ use crate::limits::{
     MAX_WAITING_BYTES, PARALLEL_AFTER, STALL_TIMEOUT_MAX, STALL_TIMEOUT_MIN, UNJUDGED_REST,
 };
 use crate::message::{InvItem, InvKind, Services};
-use crate::peer::Peer;
+use crate::peer::{PathBlock, Peer};
 use crate::peers::{Output, Peers, Step};
+use crate::rolling::Rolling;
 use crate::{ConnectionKind, Event, Message, PeerId, Time, Verdict};
+
+/// Accepted blocks remembered: more than a window's worth.
+const MAX_STORED: usize = 4 * DOWNLOAD_WINDOW;
 
 /// How a block came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,10 @@ pub(crate) struct Downloads {
     round: u64,
     /// Blocks accepted so far.
     accepted: u64,
+    /// The last of them, so that the view need not be asked.
+    stored: Rolling<BlockHash>,
+    /// Invalid blocks so far, and ticks: when it goes up peers' best blocks are looked at again.
+    doubts: u64,
     stall_timeout: Duration,
 }
 
@@ -63,6 +71,8 @@ impl Default for Downloads {
             waiting_bytes: 0,
             round: 1,
             accepted: 0,
+            stored: Rolling::new(MAX_STORED),
+            doubts: 1,
             stall_timeout: STALL_TIMEOUT_MIN,
         }
     }
@@ -147,7 +157,7 @@ impl Peers {
 
     /// Asks a peer for blocks if it owes few and has some that we lack.
     pub(crate) fn schedule(&mut self, id: PeerId, step: &Step<'_>) {
-        let round = self.downloads.round;
+        let (round, doubts) = (self.downloads.round, self.downloads.doubts);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if !peer.is_ready()
             || peer.kind == ConnectionKind::Feeler
@@ -160,11 +170,15 @@ impl Peers {
         if best.work <= tip.work || best.work < self.options.min_chain_work {
             return;
         }
-        if !step.view.header(&best.hash).is_some_and(|info| info.valid) {
+        if std::mem::replace(&mut peer.sync.checked, doubts) != doubts
+            && !step.view.header(&best.hash).is_some_and(|info| info.valid)
+        {
             peer.sync.best_known = None;
+            peer.sync.path.clear();
+            peer.sync.path_target = None;
             return;
         }
-        refresh_path(peer, step);
+        refresh_path(peer, &self.downloads, step);
         if peer.sync.round != round {
             peer.sync.round = round;
             peer.sync.path_next = 0;
@@ -208,7 +222,8 @@ impl Peers {
         }
         let full = self.downloads.waiting_bytes >= MAX_WAITING_BYTES;
         let room = MAX_IN_FLIGHT - peer.sync.in_flight.len();
-        let front_late = match peer.sync.path.front().and_then(|hash| self.downloads.blocks.get(hash)) {
+        let front = peer.sync.path.front().map(|block| block.hash);
+        let front_late = match front.and_then(|hash| self.downloads.blocks.get(&hash)) {
             Some(Wanted::InFlight { from, since }) => {
                 from.len() < MAX_PARALLEL
                     && !from.contains(&id)
@@ -217,7 +232,7 @@ impl Peers {
             _ => false,
         };
         if front_late {
-            wanted.extend(peer.sync.path.front().copied());
+            wanted.extend(front);
         }
         while wanted.len() < room && peer.sync.path_next < peer.sync.path.len() {
             let place = peer.sync.path_next;
@@ -225,9 +240,8 @@ impl Peers {
                 break;
             }
             peer.sync.path_next += 1;
-            let hash = peer.sync.path[place];
-            let have = || step.view.header(&hash).is_some_and(|info| info.have_block);
-            if !self.downloads.blocks.contains_key(&hash) && !have() {
+            let PathBlock { hash, have } = peer.sync.path[place];
+            if !have && !self.downloads.blocks.contains_key(&hash) && !self.downloads.stored.contains(&hash) {
                 wanted.push(hash);
             }
         }
@@ -245,7 +259,7 @@ impl Peers {
         if !window_full || !peer.sync.in_flight.is_empty() {
             return;
         }
-        for staller in self.downloads.asked(front).to_vec() {
+        for staller in self.downloads.asked(&front.hash).to_vec() {
             if let Some(staller) = self.peers.get_mut(&staller) {
                 staller.sync.stalling_since.get_or_insert(step.now);
             }
@@ -278,12 +292,15 @@ impl Peers {
                     (self.downloads.stall_timeout * 17 / 20).max(STALL_TIMEOUT_MIN);
             }
         }
-        if self.downloads.is_here(&hash) || step.view.header(&hash).is_some_and(|info| info.have_block) {
+        if self.downloads.is_here(&hash) || self.downloads.stored.contains(&hash) {
             return;
         }
         let prev = block.header.prev;
-        let parent = step.view.header(&prev);
+        if owed.is_none() && step.view.header(&hash).is_some_and(|info| info.have_block) {
+            return;
+        }
         if owed.is_none() && source == Source::Whole {
+            let parent = step.view.header(&prev);
             // Sent unasked: taken only if it goes straight onto what we have, and is worth storing.
             let enough =
                 parent.zip(Target::from_compact(block.header.bits).ok()).is_some_and(|(parent, target)| {
@@ -310,8 +327,10 @@ impl Peers {
             }
         }
         self.partials.forget_block(&hash);
-        let ready = parent.is_some_and(|parent| parent.have_block)
-            || matches!(self.downloads.blocks.get(&prev), Some(Wanted::Delivered { .. }));
+        let ready = matches!(self.downloads.blocks.get(&prev), Some(Wanted::Delivered { .. }))
+            || self.downloads.stored.contains(&prev)
+            || (!self.downloads.blocks.contains_key(&prev)
+                && step.view.header(&prev).is_some_and(|parent| parent.have_block));
         if !ready {
             self.downloads.buffer(hash, block, id, source, step.now);
             return;
@@ -343,11 +362,15 @@ impl Peers {
         self.downloads.waiting_bytes -= bytes;
         match verdict {
             Verdict::Accepted => {
-                if let Some(info) = step.view.header(&hash) {
-                    self.learn(from, info.into());
-                }
-                if let Some(peer) = self.peers.get_mut(&from) {
+                self.downloads.stored.insert(hash);
+                let best = self.peers.get_mut(&from).and_then(|peer| {
                     peer.last_block = step.now;
+                    peer.sync.best_known
+                });
+                if best.is_none_or(|best| best.work < step.view.tip().work)
+                    && let Some(info) = step.view.header(&hash)
+                {
+                    self.learn(from, info.into());
                 }
                 if !step.view.initial_sync() {
                     self.prefer_for_compact(from, step);
@@ -362,6 +385,7 @@ impl Peers {
                 }
             }
             Verdict::Invalid(reason) => {
+                self.downloads.doubts += 1;
                 self.downloads.drop_descendants(hash);
                 self.punish(from, &format!("invalid block {hash}: {reason}"), step);
             }
@@ -423,6 +447,8 @@ impl Peers {
 
     /// Stalls, timeouts, and what has waited too long.
     pub(crate) fn tick_downloads(&mut self, step: &Step<'_>) {
+        // The user may have called blocks invalid.
+        self.downloads.doubts += 1;
         let stall_timeout = self.downloads.stall_timeout;
         let late = |since: Time, limit: Duration| step.now.saturating_sub(since) >= limit;
         let dropped: Vec<(PeerId, bool)> = self
@@ -472,12 +498,12 @@ impl Peers {
 }
 
 /// Brings a peer's path up to date: what we have by now is cut off in front, what its chain goes on with is added.
-fn refresh_path(peer: &mut Peer, step: &Step<'_>) {
+fn refresh_path(peer: &mut Peer, downloads: &Downloads, step: &Step<'_>) {
     let sync = &mut peer.sync;
     let Some(best) = sync.best_known else { return };
     if sync.path_target != Some(best.hash) {
         // Often the same chain, grown: then the piece at hand is still right.
-        let end = sync.path.back().copied();
+        let end = sync.path.back().map(|block| block.hash);
         let end_height = sync.path_first + (sync.path.len() as u32).saturating_sub(1);
         let grown = end.is_some() && step.view.ancestor(&best.hash, end_height) == end;
         if !grown {
@@ -487,18 +513,23 @@ fn refresh_path(peer: &mut Peer, step: &Step<'_>) {
         }
         sync.path_target = Some(best.hash);
     }
-    while let Some(front) = sync.path.front() {
-        if !step.view.header(front).is_some_and(|info| info.have_block) {
-            break;
+    loop {
+        while let Some(front) = sync.path.front()
+            && (front.have || downloads.stored.contains(&front.hash))
+        {
+            sync.path.pop_front();
+            sync.path_first += 1;
+            sync.path_next = sync.path_next.saturating_sub(1);
         }
-        sync.path.pop_front();
-        sync.path_first += 1;
-        sync.path_next = sync.path_next.saturating_sub(1);
-    }
-    if sync.path.len() < DOWNLOAD_WINDOW * 3 / 4 {
         let next = sync.path_first + sync.path.len() as u32;
-        if next <= best.height {
-            sync.path.extend(step.view.chain(&best.hash, next, DOWNLOAD_WINDOW - sync.path.len()));
+        if sync.path.len() >= DOWNLOAD_WINDOW * 3 / 4 || next > best.height {
+            return;
         }
+        let hashes = step.view.chain(&best.hash, next, DOWNLOAD_WINDOW - sync.path.len());
+        if hashes.is_empty() {
+            return;
+        }
+        let have = step.view.have_blocks(&hashes);
+        sync.path.extend(hashes.into_iter().zip(have).map(|(hash, have)| PathBlock { hash, have }));
     }
 }

@@ -51,6 +51,7 @@ pub(crate) enum Command {
     TipChanged(Option<Arc<Block>>),
     Relay { wtxid: Wtxid, txid: Txid, fee_rate: u64 },
     Connect(String),
+    TryOnce(String),
     Disconnect(PeerId),
     Forget(String),
     Discourage(std::net::IpAddr),
@@ -130,6 +131,11 @@ impl P2p {
     /// Keeps a connection to `host:port` (or `host`) up from now on (`addnode`).
     pub fn connect(&self, address: String) {
         self.send(Command::Connect(address));
+    }
+
+    /// Calls `host:port` (or `host`) once, now (`addnode ... onetry`).
+    pub fn try_once(&self, address: String) {
+        self.send(Command::TryOnce(address));
     }
 
     /// Stops keeping up a connection given to [`P2p::connect`] or in the options; leaves it standing if it stands.

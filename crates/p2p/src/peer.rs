@@ -37,6 +37,14 @@ impl From<HeaderInfo> for Known {
     }
 }
 
+/// A block of a peer's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PathBlock {
+    pub(crate) hash: BlockHash,
+    /// It was stored when it was put into the path.
+    pub(crate) have: bool,
+}
+
 /// Headers and blocks.
 #[derive(Debug, Default)]
 pub(crate) struct PeerSync {
@@ -61,7 +69,7 @@ pub(crate) struct PeerSync {
     /// A chain of it whose work is not yet proven.
     pub(crate) presync: Option<Box<Presync>>,
     /// Blocks of its best chain behind the last one we have, oldest first.
-    pub(crate) path: VecDeque<BlockHash>,
+    pub(crate) path: VecDeque<PathBlock>,
     /// Height of the first of them.
     pub(crate) path_first: Height,
     /// The end of the chain that `path` is a piece of.
@@ -70,6 +78,8 @@ pub(crate) struct PeerSync {
     pub(crate) path_next: usize,
     /// See `path_next`.
     pub(crate) round: u64,
+    /// The count of invalid blocks up to which its best block was looked at again.
+    pub(crate) checked: u64,
     /// Blocks asked of it.
     pub(crate) in_flight: Vec<BlockHash>,
     /// When it last sent a block, or was asked while it owed none.

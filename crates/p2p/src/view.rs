@@ -35,7 +35,8 @@ pub enum TxRef {
 /// The chain and the mempool as the network sees them.
 ///
 /// Called from the network's own thread while blocks are validated on another: answers must come from memory, and
-/// no lock taken here may be held during validation. Only [`View::block_bytes`] may read a disk; it is called from
+/// [`View::tip`], [`View::best_header`] and [`View::initial_sync`] must not wait for a block's validation. The others
+/// may; the network calls none of them for each block of a sync, so waiting costs it nothing that matters. Only [`View::block_bytes`] may read a disk; it is called from
 /// threads where that does no harm.
 pub trait View: Send + Sync + 'static {
     /// The best block connected.
@@ -51,6 +52,12 @@ pub trait View: Send + Sync + 'static {
     /// fewer where that chain ends. Empty where `of` is not known. Called often with `of` a thousand blocks and more
     /// above `first`: must not walk all the way down where `of` is on the best header chain.
     fn chain(&self, of: &BlockHash, first: Height, count: usize) -> Vec<BlockHash>;
+
+    /// Which of these blocks are stored (see [`HeaderInfo::have_block`]). Asked for hundreds at a time: worth one lock
+    /// for all.
+    fn have_blocks(&self, hashes: &[BlockHash]) -> Vec<bool> {
+        hashes.iter().map(|hash| self.header(hash).is_some_and(|info| info.have_block)).collect()
+    }
 
     /// Height of the highest block that is both on the active chain and on the chain that ends in `of`.
     fn fork_height(&self, of: &BlockHash) -> Height;

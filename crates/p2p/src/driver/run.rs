@@ -371,6 +371,7 @@ impl Driver {
                     self.manual.push(Manual::new(name, self.options.coin, now));
                 }
             }
+            Command::TryOnce(name) => self.dial_manual(name),
             Command::Forget(name) => self.manual.retain(|manual| manual.name != name),
             Command::Disconnect(peer) => self.peers.disconnect(peer, now, view),
             Command::Discourage(host) => self.peers.discourage(host, now, view),

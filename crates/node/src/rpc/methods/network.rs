@@ -193,10 +193,7 @@ fn add_node(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
     let address = params.required_text(0)?.to_string();
     let p2p = node.p2p().ok_or_else(no_network)?;
     match params.required_text(1)? {
-        "onetry" => {
-            p2p.connect(address.clone());
-            p2p.forget(address);
-        }
+        "onetry" => p2p.try_once(address),
         "add" => {
             if !node.added.insert(address.clone()) {
                 return Err(RpcError::new(code::CLIENT_NODE_ALREADY_ADDED, "Error: Node already added"));
