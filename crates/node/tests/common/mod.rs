@@ -1,0 +1,63 @@
+//! A node in this process, on ports the system chooses, with a client for its JSON-RPC.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use lode_node::rpc::client::{RpcAuth, RpcClient, RpcClientError};
+use lode_node::{NodeHandle, NodeOptions};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// An address whose key anybody can have: coinbases go there.
+pub(crate) const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
+/// A running regtest node.
+pub(crate) struct TestNode {
+    pub(crate) handle: NodeHandle,
+    pub(crate) rpc: RpcClient,
+    pub(crate) dir: TempDir,
+}
+
+/// Options for a regtest node under `dir`, without peers.
+pub(crate) fn options(dir: &std::path::Path) -> NodeOptions {
+    let coin = lode_coins::find("bitcoin", "regtest").unwrap();
+    let mut options = NodeOptions::new(coin, dir);
+    options.rpc_bind = Some("127.0.0.1:0".parse().unwrap());
+    options.p2p_bind = vec!["127.0.0.1:0".parse().unwrap()];
+    options
+}
+
+impl TestNode {
+    pub(crate) async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), |_| {}).await
+    }
+
+    pub(crate) async fn start_in(dir: TempDir, change: impl FnOnce(&mut NodeOptions)) -> Self {
+        let mut options = options(dir.path());
+        change(&mut options);
+        let handle = lode_node::start(options).await.unwrap();
+        let address = handle.rpc_address().unwrap().to_string();
+        let rpc = RpcClient::new(&address, RpcAuth::Cookie(handle.directory().join(".cookie"))).unwrap();
+        Self { handle, rpc, dir }
+    }
+
+    /// The result of a call that must succeed.
+    pub(crate) async fn call(&self, method: &str, params: Value) -> Value {
+        self.rpc
+            .call(method, params.clone())
+            .await
+            .unwrap_or_else(|error| panic!("{method} {params}: {error}"))
+    }
+
+    /// Code and message of a call that must fail.
+    pub(crate) async fn error(&self, method: &str, params: Value) -> (i32, String) {
+        match self.rpc.call(method, params.clone()).await {
+            Err(RpcClientError::Rpc(error)) => (error.code, error.message),
+            other => panic!("{method} {params}: {other:?}"),
+        }
+    }
+
+    /// Makes blocks and gives their ids.
+    pub(crate) async fn generate(&self, count: u32) -> Vec<String> {
+        let made = self.call("generatetoaddress", json!([count, ADDRESS])).await;
+        made.as_array().unwrap().iter().map(|hash| hash.as_str().unwrap().to_owned()).collect()
+    }
+}
