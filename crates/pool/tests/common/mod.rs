@@ -194,15 +194,45 @@ impl Miner {
         self.until(|line| line["id"] == id)
     }
 
+    /// The answer to a request; jobs that come meanwhile are taken over.
+    pub(crate) fn answer_or_job(&mut self, id: u64) -> Value {
+        loop {
+            let line = self.read().expect("the pool closed the connection");
+            if line["method"] == "mining.notify" {
+                self.job = line;
+            } else if line["id"] == id {
+                return line;
+            }
+        }
+    }
+
+    /// Takes over a job that comes within a time.
+    pub(crate) fn job_within(&mut self, time: Duration) {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let mut line = String::new();
+        let read = self.reader.read_line(&mut line);
+        self.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        if read.is_ok_and(|read| read > 0) {
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["method"] == "mining.notify" {
+                self.job = line;
+            }
+        }
+    }
+
     pub(crate) fn next_job(&mut self) {
         self.job = self.until(|line| line["method"] == "mining.notify");
     }
 
     /// Subscribes, authorises, and waits for the first job.
     pub(crate) fn login(&mut self, worker: &str) {
+        self.login_as(ADDRESS, worker);
+    }
+
+    pub(crate) fn login_as(&mut self, address: &str, worker: &str) {
         self.send("{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"cpuminer\"]}\n");
         self.send(&format!(
-            "{{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"{ADDRESS}.{worker}\",\"x\"]}}\n"
+            "{{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"{address}.{worker}\",\"x\"]}}\n"
         ));
         assert_eq!(self.answer(2)["result"], true);
         self.next_job();
@@ -210,9 +240,13 @@ impl Miner {
 
     /// The line of a share with this nonce on the last job.
     pub(crate) fn share(&self, id: u64, worker: &str, nonce: u32) -> String {
+        self.share_of(id, ADDRESS, worker, nonce)
+    }
+
+    pub(crate) fn share_of(&self, id: u64, address: &str, worker: &str, nonce: u32) -> String {
         let params = &self.job["params"];
         format!(
-            "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[\"{ADDRESS}.{worker}\",{},\"0000000000000000\",{},\"{nonce:08x}\"]}}\n",
+            "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[\"{address}.{worker}\",{},\"0000000000000000\",{},\"{nonce:08x}\"]}}\n",
             params[0], params[7]
         )
     }
