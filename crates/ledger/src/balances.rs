@@ -75,6 +75,9 @@ impl State {
 /// Own blocks this deep below the best tip are taken for final: twice the depth at which their coins can be spent.
 pub const FINAL_DEPTH: Height = 200;
 
+/// Links are made final this many blocks late, so that several go at once.
+const FINAL_BATCH: Height = 32;
+
 /// What is wrong with a question to the balances.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BalanceError {
@@ -189,6 +192,12 @@ impl Books {
         bases: &HashMap<BlockHash, BlockHash>,
     ) -> bool {
         let Some(final_height) = height.checked_sub(FINAL_DEPTH) else { return false };
+        // Where every block is the pool's own, the file need not be written anew for each.
+        let ripe = final_height.saturating_sub(FINAL_BATCH);
+        self.blocks.retain(|_, at| at.height > ripe);
+        if self.links.values().all(|state| state.height > ripe) {
+            return false;
+        }
         let Ok(state) = self.at(tip) else { return false };
         // Down the own blocks below the tip to the first that is deep enough.
         let mut link = state.id;

@@ -246,7 +246,11 @@ fn judge(state: BlockState, place: BlockPlace, height: Height, tip: Option<Heigh
     match place {
         BlockPlace::Chain { depth: 0 } => (BlockState::Accepted, false),
         BlockPlace::Chain { depth } => (BlockState::Confirmed { depth }, depth >= SETTLED_DEPTH),
-        BlockPlace::Side => (BlockState::Orphaned, passed),
+        // Nodes keep the headers of blocks they refuse, and then say just that they are not in the chain.
+        BlockPlace::Side => match state {
+            BlockState::Rejected { .. } => (state, passed),
+            _ => (BlockState::Orphaned, passed),
+        },
         // Long after, no node that answers has it: nothing will come of it.
         BlockPlace::Unknown => match state {
             BlockState::Rejected { .. } => (state, passed),
@@ -360,6 +364,7 @@ mod tests {
         assert_eq!(judged(BlockState::Found, BlockPlace::Unknown, 110), (BlockState::Orphaned, true));
         let rejected = BlockState::Rejected { reason: "bad-cb-amount".into() };
         assert_eq!(judged(rejected.clone(), BlockPlace::Unknown, 12), (rejected.clone(), false));
+        assert_eq!(judged(rejected.clone(), BlockPlace::Side, 12), (rejected.clone(), false));
         assert_eq!(judge(rejected.clone(), BlockPlace::Unknown, 10, None), (rejected, false));
     }
 }
