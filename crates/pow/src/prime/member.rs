@@ -1,0 +1,151 @@
+//! The test of one number of a chain: the reference implementation's Fermat and Euler-Lagrange-Lifchitz tests, both from
+//! one modular power. Used by [`super::check`].
+
+use super::montgomery::Modulus;
+use super::number::{LIMBS, Number};
+
+/// What the tests said of a number n.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Member {
+    /// `2^(n-1)` is 1 modulo n.
+    pub(super) fermat: bool,
+    /// `2^((n-1)/2)` is what a prime of n's remainder modulo 8 has: 1 for 1 and 7, -1 for 3 and 5.
+    pub(super) lifchitz: bool,
+    /// `floor((n - 2^(n-1) mod n) * 2^24 / n)`: how near it came; `None` where that is 2^24 itself.
+    pub(super) fraction: Option<u32>,
+}
+
+impl Member {
+    /// A number that is out of reach: it ends a chain without a fraction.
+    pub(super) const NONE: Self = Self { fermat: false, lifchitz: false, fraction: None };
+
+    /// Tests n, which must be above 1.
+    pub(super) fn test(n: &Number) -> Self {
+        // Widths for which code is made: chains of today's networks need 5 to 7 limbs.
+        match n.bits().div_ceil(64) {
+            0..=4 => test_width::<4>(n),
+            5 => test_width::<5>(n),
+            6 => test_width::<6>(n),
+            7 => test_width::<7>(n),
+            8 => test_width::<8>(n),
+            9..=12 => test_width::<12>(n),
+            13..=20 => test_width::<20>(n),
+            _ => test_width::<LIMBS>(n),
+        }
+    }
+}
+
+fn test_width<const N: usize>(n: &Number) -> Member {
+    let narrow = |number: &Number| -> [u64; N] { std::array::from_fn(|i| number.0[i]) };
+    let Some(less) = n.minus(1) else { return Member::NONE };
+    let twos = n.trailing_zeros();
+    if twos > 0 {
+        // n = 2^t m: 2^(n-1) mod n is 2^t (2^(n-1-t) mod m), and 2^t cancels in the fraction. An even n is no prime,
+        // but a header of odd hash and odd multiplier begins with one, and its fraction counts.
+        let odd = narrow(&n.shifted_right(twos));
+        let Some(exponent) = less.minus(u64::from(twos)) else { return Member::NONE };
+        let field = Modulus::new(&odd);
+        let remainder = field.plain(&field.power_of_two(&narrow(&exponent)));
+        return Member { fermat: false, lifchitz: false, fraction: fraction(&odd, &remainder) };
+    }
+    let modulus = narrow(n);
+    let field = Modulus::new(&modulus);
+    let root = field.power_of_two(&narrow(&less.shifted_right(1)));
+    let remainder = field.plain(&field.square(&root));
+    let root = field.plain(&root);
+    let one: [u64; N] = std::array::from_fn(|i| u64::from(i == 0));
+    let mut minus_one = modulus;
+    minus_one[0] -= 1;
+    let expected = match modulus[0] % 8 {
+        1 | 7 => one,
+        _ => minus_one,
+    };
+    Member { fermat: remainder == one, lifchitz: root == expected, fraction: fraction(&modulus, &remainder) }
+}
+
+/// `floor((n - r) * 2^24 / n)`, where r is below n; `None` where r is 0.
+fn fraction<const N: usize>(n: &[u64; N], r: &[u64; N]) -> Option<u32> {
+    if r.iter().all(|&limb| limb == 0) {
+        return None;
+    }
+    let subtract = |a: &[u64; N], b: &[u64; N]| -> ([u64; N], bool) {
+        let mut out = [0; N];
+        let mut borrow = false;
+        for i in 0..N {
+            let (difference, under1) = a[i].overflowing_sub(b[i]);
+            let (difference, under2) = difference.overflowing_sub(u64::from(borrow));
+            (out[i], borrow) = (difference, under1 | under2);
+        }
+        (out, borrow)
+    };
+    let (mut rest, _) = subtract(n, r);
+    let mut quotient = 0;
+    for _ in 0..24 {
+        let over = rest[N - 1] >> 63 == 1;
+        for i in (1..N).rev() {
+            rest[i] = rest[i] << 1 | rest[i - 1] >> 63;
+        }
+        rest[0] <<= 1;
+        let (less, borrow) = subtract(&rest, n);
+        let fits = over || !borrow;
+        quotient = quotient << 1 | u32::from(fits);
+        if fits {
+            rest = less;
+        }
+    }
+    Some(quotient)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use num_bigint::BigUint;
+    use proptest::prelude::*;
+
+    fn oracle(n: &BigUint) -> Member {
+        let one = BigUint::from(1u8);
+        let two = BigUint::from(2u8);
+        let remainder = two.modpow(&(n - &one), n);
+        let quotient = ((n - &remainder) << 24u32) / n;
+        let fraction = u32::try_from(&quotient).ok().filter(|&fraction| fraction < 1 << 24);
+        let even = !n.bit(0);
+        let root = two.modpow(&((n - &one) >> 1u32), n);
+        let expected = match u8::try_from(n % 8u8).unwrap() {
+            1 | 7 => one.clone(),
+            _ => n - &one,
+        };
+        Member { fermat: remainder == one, lifchitz: !even && root == expected, fraction }
+    }
+
+    fn assert_agrees(bytes: &[u8]) {
+        let n = BigUint::from_bytes_le(bytes);
+        assert_eq!(Member::test(&Number::from_le_bytes(bytes).unwrap()), oracle(&n), "{n:x}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn agrees_with_num_bigint(mut bytes in prop::collection::vec(any::<u8>(), 30..80), twos in 0u32..70) {
+            // Above 1, as a chain's numbers are.
+            bytes.push(1);
+            assert_agrees(&bytes);
+            let even = BigUint::from_bytes_le(&bytes) << twos;
+            assert_agrees(&even.to_bytes_le());
+        }
+    }
+
+    #[test]
+    fn known_numbers() {
+        // Primes, a pseudoprime to base 2 (341), powers of two, and others; wide ones too.
+        for n in [2u32, 3, 5, 7, 8, 9, 11, 13, 15, 17, 31, 127, 340, 341, 561, 1105, 65_536, 65_537] {
+            assert_agrees(&n.to_le_bytes());
+        }
+        let mersenne = |bits: u32| ((BigUint::from(1u8) << bits) - 1u8).to_bytes_le();
+        for bits in [256, 257, 320, 511, 512, 521, 607, 640, 1279, 2047, 2048] {
+            assert_agrees(&mersenne(bits));
+        }
+        assert!(Member::test(&Number::from_le_bytes(&mersenne(1279)).unwrap()).lifchitz);
+        let power = (BigUint::from(1u8) << 300u32).to_bytes_le();
+        assert_eq!(Member::test(&Number::from_le_bytes(&power).unwrap()).fraction, None);
+    }
+}
