@@ -35,6 +35,30 @@ impl Member {
     }
 }
 
+/// Fermat's test alone, without remainder: a candidate's first sight. Even numbers fail.
+pub(super) fn passes_fermat(n: &Number) -> bool {
+    match n.bits().div_ceil(64) {
+        0..=4 => fermat_width::<4>(n),
+        5 => fermat_width::<5>(n),
+        6 => fermat_width::<6>(n),
+        7 => fermat_width::<7>(n),
+        8 => fermat_width::<8>(n),
+        _ => Member::test(n).fermat,
+    }
+}
+
+fn fermat_width<const N: usize>(n: &Number) -> bool {
+    let modulus: [u64; N] = std::array::from_fn(|i| n.0[i]);
+    if modulus[0] & 1 == 0 {
+        return false;
+    }
+    let mut exponent = modulus;
+    exponent[0] -= 1;
+    let field = Modulus::new(&modulus);
+    let power = field.plain(&field.power_of_two(&exponent));
+    power[0] == 1 && power[1..].iter().all(|&limb| limb == 0)
+}
+
 fn test_width<const N: usize>(n: &Number) -> Member {
     let narrow = |number: &Number| -> [u64; N] { std::array::from_fn(|i| number.0[i]) };
     let Some(less) = n.minus(1) else { return Member::NONE };
@@ -119,7 +143,9 @@ mod tests {
 
     fn assert_agrees(bytes: &[u8]) {
         let n = BigUint::from_bytes_le(bytes);
-        assert_eq!(Member::test(&Number::from_le_bytes(bytes).unwrap()), oracle(&n), "{n:x}");
+        let number = Number::from_le_bytes(bytes).unwrap();
+        assert_eq!(Member::test(&number), oracle(&n), "{n:x}");
+        assert_eq!(passes_fermat(&number), oracle(&n).fermat, "{n:x}");
     }
 
     proptest! {

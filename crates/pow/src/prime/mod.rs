@@ -12,6 +12,9 @@ mod length;
 mod member;
 mod montgomery;
 mod number;
+mod search;
+mod sieve;
 
 pub use check::{Lengths, Origin, PrimeChain, PrimeChainError, check_prime_chain};
 pub use length::{ChainKind, ChainLength};
+pub use search::{PrimeFound, PrimeProgress, PrimeSearcher};

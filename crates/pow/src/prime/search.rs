@@ -1,0 +1,236 @@
+//! The search for prime chains: nonces whose hash has small factors, a sieve over multipliers of each, tests of what is
+//! left. Called by the miner, one [`PrimeSearcher`] per thread.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lode_primitives::Multiplier;
+
+use super::check::{Origin, PrimeChain, PrimeChainError};
+use super::length::ChainLength;
+use super::member::passes_fermat;
+use super::number::Number;
+use super::sieve::{Hopes, SIEVE_SIZE, Sieve};
+use crate::sha256d::{Prepared, block::Compressor};
+
+/// What the hash of a nonce worth sieving is divisible by: primes that divide the origin divide no member of its chains.
+const HASH_FACTOR: u64 = 2 * 3 * 5 * 7;
+/// The next primes, put into every multiplier: ever more of them for longer chains.
+const MULTIPLIER_PRIMES: [u64; 6] = [11, 13, 17, 19, 23, 29];
+/// Nonces hashed between two looks at the stop flag.
+const NONCES_PER_LOOK: u64 = 1024;
+
+/// A multiplier that makes a chain of the length asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrimeFound {
+    /// The nonce as a number; in the header it is little-endian at bytes 76 to 80.
+    pub nonce: u32,
+    /// The multiplier, normalised.
+    pub multiplier: Multiplier,
+    /// The chain.
+    pub chain: PrimeChain,
+}
+
+/// How far a search came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrimeProgress {
+    /// Nonces done: a search that was stopped continues at the range's start plus that.
+    pub nonces: u64,
+    /// Numbers tested for being prime: what prime miners count as others count hashes.
+    pub tests: u64,
+}
+
+/// Searches for prime chains. Holds its sieve (160 KiB): keep it, one per thread.
+pub struct PrimeSearcher {
+    sieve: Sieve,
+}
+
+impl Default for PrimeSearcher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PrimeSearcher {
+    /// With an empty sieve.
+    pub fn new() -> Self {
+        Self { sieve: Sieve::new() }
+    }
+
+    /// Tries the `nonces` (those below 2^32) of `header` in order and gives each multiplier whose longest chain is at
+    /// least `target` to `found`. The nonce in the header does not matter. Ends early, within milliseconds, once
+    /// `stop` is true; the nonce it was at then counts as done.
+    ///
+    /// One nonce in 420 is worth sieving; each gives 2^18 multipliers.
+    pub fn search(
+        &mut self,
+        header: &[u8; 80],
+        target: ChainLength,
+        nonces: Range<u64>,
+        stop: &AtomicBool,
+        mut found: impl FnMut(PrimeFound),
+    ) -> PrimeProgress {
+        let mut progress = PrimeProgress::default();
+        let job = Prepared::new(header);
+        let mut header = *header;
+        for nonce in nonces.start..nonces.end.min(1 << 32) {
+            if progress.nonces % NONCES_PER_LOOK == 0 && stop.load(Ordering::Relaxed) {
+                break;
+            }
+            progress.nonces += 1;
+            let nonce = nonce as u32;
+            let hash = job.hash(Compressor::best(), nonce);
+            if !worth_sieving(&hash) {
+                continue;
+            }
+            header[76..].copy_from_slice(&nonce.to_le_bytes());
+            progress.tests += self.search_nonce(&header, &hash, target, stop, |multiplier, chain| {
+                found(PrimeFound { nonce, multiplier, chain });
+            });
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        progress
+    }
+
+    /// Sieves and tests the multipliers of one header; returns the tests made.
+    fn search_nonce(
+        &mut self,
+        header: &[u8; 80],
+        hash: &[u8; 32],
+        target: ChainLength,
+        stop: &AtomicBool,
+        mut found: impl FnMut(Multiplier, PrimeChain),
+    ) -> u64 {
+        let stopped = || stop.load(Ordering::Relaxed);
+        let length = target.primes().max(1);
+        // Enough factors for the length, and not more bits than it is worth.
+        let factors = (length as usize).saturating_sub(2).min(MULTIPLIER_PRIMES.len());
+        let factor: u64 = MULTIPLIER_PRIMES[..factors].iter().product();
+        let number = |value: u64| Number::from_le_bytes(&value.to_le_bytes()).expect("eight bytes fit");
+        let Some(hash) = Number::from_le_bytes(hash) else { return 0 };
+        let Some(fixed) = hash.times(&number(factor)) else { return 0 };
+        if !self.sieve.sieve(&fixed, length, stopped) {
+            return 0;
+        }
+        let mut tests = 0;
+        for (t, hopes) in self.sieve.candidates() {
+            if stopped() {
+                break;
+            }
+            let Some(origin) = fixed.times(&number(u64::from(t))) else { continue };
+            if has_chain(&origin, length, hopes, &mut tests) {
+                // At most 2^18 times 30 bits.
+                let multiplier = factor * u64::from(t);
+                if let Some((multiplier, chain)) = settle(header, multiplier, target) {
+                    found(multiplier, chain);
+                }
+            }
+        }
+        tests
+    }
+}
+
+const _: () = assert!(SIEVE_SIZE <= 1 << 18, "a multiplier must stay within 64 bits");
+
+/// A hash that a block may have (at least 2^255), with the small factors that make chains likelier.
+fn worth_sieving(hash: &[u8; 32]) -> bool {
+    // Cheapest first.
+    hash[31] & 0x80 != 0
+        && hash[0] & 1 == 0
+        && hash.iter().rev().fold(0, |rest, &byte| (rest << 8 | u64::from(byte)) % HASH_FACTOR) == 0
+}
+
+/// Whether one of the chains hoped for has `length` members that pass Fermat's test.
+fn has_chain(origin: &Number, length: u32, hopes: Hopes, tests: &mut u64) -> bool {
+    let mut passes = |k: u32, above: bool| {
+        *tests += 1;
+        let n =
+            origin.shifted_left(k).and_then(|centre| if above { centre.plus(1) } else { centre.minus(1) });
+        n.is_some_and(|n| passes_fermat(&n))
+    };
+    // The first two numbers serve two chains each.
+    let below = (hopes.cunningham1 || hopes.bi_twin) && passes(0, false);
+    if below && hopes.cunningham1 && (1..length).all(|k| passes(k, false)) {
+        return true;
+    }
+    let wanted_above = hopes.cunningham2 || (hopes.bi_twin && below && length > 1);
+    let above = wanted_above && passes(0, true);
+    if above && hopes.cunningham2 && (1..length).all(|k| passes(k, true)) {
+        return true;
+    }
+    // below, above, below, above, ... `length` in all.
+    below && hopes.bi_twin && (length == 1 || above) && (2..length).all(|i| passes(i / 2, i % 2 == 1))
+}
+
+/// The exact check of a multiplier, halved as long as that makes its chain longer.
+fn settle(header: &[u8; 80], mut multiplier: u64, target: ChainLength) -> Option<(Multiplier, PrimeChain)> {
+    loop {
+        let encoded = Multiplier::from_le_magnitude(&multiplier.to_le_bytes());
+        match Origin::new(header, &encoded).and_then(|origin| origin.check(target)) {
+            Ok(chain) => return Some((encoded, chain)),
+            Err(PrimeChainError::NotNormalized { .. }) => multiplier /= 2,
+            // As long as asked for in whole primes, but not in its fraction.
+            Err(_) => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChainKind, check_prime_chain};
+
+    #[test]
+    fn finds_chains_that_the_check_accepts() {
+        let header: [u8; 80] = std::array::from_fn(|i| i as u8);
+        let mut searcher = PrimeSearcher::new();
+        for target in [ChainLength(0x0100_0000), ChainLength(0x0280_0000), ChainLength(0x0300_0000)] {
+            let stop = AtomicBool::new(false);
+            let mut all = Vec::new();
+            let progress = searcher.search(&header, target, 0..1 << 32, &stop, |found| {
+                all.push(found);
+                if all.len() == 20 {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            });
+            assert!(all.len() >= 20 && progress.tests > 0 && progress.nonces > 0);
+            for found in &all {
+                let mut header = header;
+                header[76..].copy_from_slice(&found.nonce.to_le_bytes());
+                assert_eq!(check_prime_chain(&header, &found.multiplier, target, 1), Ok(found.chain));
+                assert!(found.chain.length >= target);
+            }
+            if target.primes() > 1 {
+                let kinds = |kind| all.iter().any(|found| found.chain.kind == kind);
+                assert!(
+                    kinds(ChainKind::Cunningham1)
+                        && kinds(ChainKind::Cunningham2)
+                        && kinds(ChainKind::BiTwin)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn hashes_worth_sieving() {
+        let mut hash = [0; 32];
+        // 210 * 2^247 is at least 2^254: too small; four times that has the top bit.
+        hash[31] = 210;
+        assert!(worth_sieving(&hash));
+        hash[31] = 105;
+        assert!(!worth_sieving(&hash));
+        hash[31] = 210;
+        hash[0] = 1;
+        assert!(!worth_sieving(&hash));
+    }
+
+    #[test]
+    fn stops_when_told() {
+        let stop = AtomicBool::new(true);
+        let progress =
+            PrimeSearcher::new().search(&[0; 80], ChainLength::whole(2), 0..1 << 32, &stop, |_| panic!());
+        assert_eq!(progress, PrimeProgress::default());
+    }
+}
