@@ -57,7 +57,7 @@ pub enum Output {
         /// Why, for people.
         reason: String,
     },
-    /// The handshake is finished: large messages may come from now on.
+    /// The handshake is finished.
     Established(PeerId),
     /// Tell the node.
     Event(Event),

@@ -1,7 +1,7 @@
 //! One open connection: a task that reads and a task that writes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lode_primitives::{Block, BlockHash, Decode, Encode, Form, Header};
@@ -46,7 +46,6 @@ struct Queue {
     bytes: AtomicUsize,
     items: AtomicUsize,
     sent: AtomicU64,
-    established: AtomicBool,
     lower: Notify,
 }
 
@@ -108,11 +107,6 @@ impl Connection {
         items < DROP_ITEMS && self.queue.bytes.load(Ordering::Relaxed) < DROP_BYTES
     }
 
-    /// The handshake is done: large messages may come.
-    pub(super) fn establish(&self) {
-        self.queue.established.store(true, Ordering::Relaxed);
-    }
-
     /// Bytes sent since this was last asked.
     pub(super) fn take_sent(&self) -> u64 {
         self.queue.sent.swap(0, Ordering::Relaxed)
@@ -120,7 +114,8 @@ impl Connection {
 }
 
 async fn read(peer: PeerId, mut reading: Reading, queue: Arc<Queue>, common: Common) {
-    let early = || !queue.established.load(Ordering::Relaxed);
+    // Strangers get little memory until they have said who they are.
+    let (mut version, mut verack) = (false, false);
     let error = loop {
         loop {
             let lower = queue.lower.notified();
@@ -129,10 +124,12 @@ async fn read(peer: PeerId, mut reading: Reading, queue: Arc<Queue>, common: Com
             }
             lower.await;
         }
-        let (message, wire_bytes) = match reading.next(early).await {
+        let (message, wire_bytes) = match reading.next(!(version && verack)).await {
             Ok(read) => read,
             Err(error) => break error,
         };
+        version |= matches!(message, Message::Version(_));
+        verack |= matches!(message, Message::Verack);
         let permits = u32::try_from(wire_bytes).unwrap_or(u32::MAX);
         let Ok(permit) = Arc::clone(&common.budget).acquire_many_owned(permits).await else { return };
         let input = FromPeer::Message { peer, message, wire_bytes, _permit: permit };

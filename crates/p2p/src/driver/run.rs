@@ -418,9 +418,6 @@ impl Driver {
                     continue;
                 }
                 Output::Established(peer) => {
-                    if let Some(connection) = self.connections.get(&peer) {
-                        connection.establish();
-                    }
                     let connected = ManualState::Connected(peer);
                     if let Some(manual) = self.manual.iter_mut().find(|manual| manual.state == connected) {
                         manual.established();

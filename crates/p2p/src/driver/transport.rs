@@ -263,11 +263,11 @@ async fn encrypt(
 impl Reading {
     /// The next message and the bytes it took on the wire. `early`: the handshake is not done. There is no limit on
     /// how long a message may take to begin: pings see to that.
-    pub(super) async fn next(&mut self, early: impl Fn() -> bool) -> Result<(Message, u64), TransportError> {
+    pub(super) async fn next(&mut self, early: bool) -> Result<(Message, u64), TransportError> {
         loop {
             let packet = match self.cipher {
-                None => Some(self.next_plain(&early).await?),
-                Some(_) => self.next_encrypted(&early).await?,
+                None => Some(self.next_plain(early).await?),
+                Some(_) => self.next_encrypted(early).await?,
             };
             if let Some(packet) = packet {
                 return Ok(packet);
@@ -275,9 +275,9 @@ impl Reading {
         }
     }
 
-    async fn next_plain(&mut self, early: impl Fn() -> bool) -> Result<(Message, u64), TransportError> {
+    async fn next_plain(&mut self, early: bool) -> Result<(Message, u64), TransportError> {
         let header = FrameHeader::parse(&self.incoming.array::<HEADER_LEN>().await?, self.magic)?;
-        if header.len > MAX_EARLY_PAYLOAD && early() {
+        if header.len > MAX_EARLY_PAYLOAD && early {
             return Err(TransportError::Early(header.len));
         }
         let payload = self.incoming.bytes(header.len).await?;
@@ -288,14 +288,11 @@ impl Reading {
         Ok((message, (HEADER_LEN + payload.len()) as u64))
     }
 
-    async fn next_encrypted(
-        &mut self,
-        early: impl Fn() -> bool,
-    ) -> Result<Option<(Message, u64)>, TransportError> {
+    async fn next_encrypted(&mut self, early: bool) -> Result<Option<(Message, u64)>, TransportError> {
         let length = self.incoming.array::<3>().await?;
         let Some(cipher) = &mut self.cipher else { return Ok(None) };
         let len = cipher.decrypt_packet_len(length);
-        if len > MAX_PAYLOAD + frame::COMMAND_LEN + 1 + PACKET_EXTRA || (len > MAX_EARLY_PAYLOAD && early()) {
+        if len > MAX_PAYLOAD + frame::COMMAND_LEN + 1 + PACKET_EXTRA || (len > MAX_EARLY_PAYLOAD && early) {
             return Err(TransportError::Early(len));
         }
         let mut packet = self.incoming.bytes(len).await?;

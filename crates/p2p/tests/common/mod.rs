@@ -2,6 +2,7 @@
 //! of the rules only the proof of work, the Merkle root, and that a coinbase must not say "invalid".
 #![allow(dead_code, unreachable_pub)] // each test uses a part of it
 
+pub mod node;
 pub mod sim;
 
 use std::collections::HashMap;
