@@ -215,9 +215,8 @@ async fn callers_beyond_the_slots_are_turned_away() {
         kept.push(Stranger::greet(&node).await);
     }
     // All from one host: none deserves its place less than another, so the newcomer goes.
-    Stranger::call(&node).await.0.write_all(&encode_v1(&Message::Verack, MAGIC)).await.unwrap();
     let mut late = Stranger::call(&node).await;
-    late.0.write_all(&encode_v1(&Message::Verack, MAGIC)).await.unwrap();
+    late.0.write_all(&encode_v1_raw("version", &[0; 100], MAGIC)).await.unwrap();
     late.is_dropped().await;
     assert_eq!(node.p2p.peers().await.iter().filter(|peer| peer.established).count(), 3);
     node.p2p.stop().await;
