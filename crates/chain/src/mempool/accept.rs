@@ -9,7 +9,7 @@ use lode_script::{Flags, TxSighashes, tx_sigop_cost, verify_input};
 
 use super::graph::{Candidate, Graph, Plan, Slot};
 use super::linearize::{FeeSize, compare_diagrams};
-use super::{MAX_CLUSTER_VSIZE, MAX_REPLACED_CLUSTERS, Mempool, MempoolError, Removal, truc};
+use super::{MAX_CLUSTER_VSIZE, MAX_REPLACED_CLUSTERS, Mempool, MempoolError, Removal, TipChange, truc};
 use crate::policy::{self, NotStandard};
 use crate::{ChainView, Utxo, rules};
 
@@ -60,14 +60,13 @@ enum Origin {
     Block,
 }
 
-/// The script rules for the mempool.
-fn script_flags(coin: &Coin, require_standard: bool) -> Flags {
-    let flags = if require_standard { Flags::STANDARD } else { Flags::MANDATORY };
+/// The script rules for the mempool: always the strict ones, whatever else is let in.
+fn script_flags(coin: &Coin) -> Flags {
     if coin.form.witness {
-        return flags;
+        return Flags::STANDARD;
     }
     // CLEANSTACK is defined by way of witnesses.
-    flags.without(Flags::WITNESS | Flags::TAPROOT | Flags::CLEANSTACK)
+    Flags::STANDARD.without(Flags::WITNESS | Flags::TAPROOT | Flags::CLEANSTACK)
 }
 
 impl Mempool {
@@ -95,17 +94,44 @@ impl Mempool {
         self.check(tx, view, now, Origin::Relay).map(|checked| checked.tested)
     }
 
-    /// Takes back a transaction of a disconnected block.
+    /// Takes back a transaction of a disconnected block. Where it would join clusters to one that is too large, their
+    /// worst chunks are given up until it fits.
     pub(super) fn accept_from_block(
         &mut self,
-        tx: Transaction,
+        tx: &Transaction,
         view: &dyn ChainView,
         now: u32,
+        report: &mut TipChange,
     ) -> Result<Txid, MempoolError> {
-        let checked = self.check(&tx, view, now, Origin::Block)?;
-        let txid = checked.tested.txid;
-        self.add(tx, checked, view, now);
-        Ok(txid)
+        loop {
+            match self.check(tx, view, now, Origin::Block) {
+                Ok(checked) => {
+                    let txid = checked.tested.txid;
+                    self.add(tx.clone(), checked, view, now);
+                    return Ok(txid);
+                }
+                Err(MempoolError::ClusterTooLarge) => {
+                    let worst = self.worst_chunk_around(tx).ok_or(MempoolError::ClusterTooLarge)?;
+                    report.removed.extend(self.remove(&worst).into_iter().map(|tx| (tx, Removal::Reorg)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The worst of the last chunks of the clusters that `tx` spends from or is spent by.
+    fn worst_chunk_around(&self, tx: &Transaction) -> Option<Vec<Slot>> {
+        let txid = tx.txid();
+        let parents = tx.inputs.iter().filter_map(|input| self.by_txid.get(&input.prevout.txid));
+        let children =
+            (0..tx.outputs.len() as u32).filter_map(|vout| self.spends.get(&OutPoint { txid, vout }));
+        let last_chunk = |slot: &Slot| {
+            let (txs, chunks) = self.graph.cluster(*slot);
+            let start = chunks.len().checked_sub(2).map_or(0, |before| chunks[before].0);
+            chunks.last().map(|(_, rate)| (*rate, &txs[start..]))
+        };
+        let worst = parents.chain(children).filter_map(last_chunk).min_by(|a, b| a.0.cmp_rate(&b.0));
+        worst.map(|(_, slots)| slots.to_vec())
     }
 
     fn add(
@@ -182,7 +208,7 @@ impl Mempool {
             policy::check_inputs_standard(tx, outputs())?;
             policy::check_witness_standard(tx, outputs())?;
         }
-        let sigop_cost = tx_sigop_cost(tx, outputs(), script_flags(coin, true));
+        let sigop_cost = tx_sigop_cost(tx, outputs(), script_flags(coin));
         let adjusted_weight = policy::sigop_adjusted_weight(tx.weight(), sigop_cost);
         let vsize = policy::virtual_size(adjusted_weight);
         let fee_delta = self.deltas.get(&txid).copied().unwrap_or(0);
@@ -200,11 +226,11 @@ impl Mempool {
         }
         let parents: BTreeSet<Slot> =
             tx.inputs.iter().filter_map(|input| self.by_txid.get(&input.prevout.txid)).copied().collect();
-        if origin == Origin::Relay
-            && let Some(sibling) = truc::check(&self.graph, tx, vsize, &parents, &conflicts)?
-        {
-            conflicts.insert(sibling);
-        }
+        let sibling = match origin {
+            Origin::Relay => truc::check(&self.graph, tx, vsize, &parents, &conflicts)?,
+            Origin::Block => None,
+        };
+        conflicts.extend(sibling);
         let children: BTreeSet<Slot> = (0..tx.outputs.len() as u32)
             .filter_map(|vout| self.spends.get(&OutPoint { txid, vout }))
             .copied()
@@ -215,8 +241,7 @@ impl Mempool {
             parents: parents.iter().copied().collect(),
             children: children.into_iter().collect(),
         };
-        let plan = self.check_cluster(candidate, rate, vsize, &conflicts)?;
-        let (candidate, plan) = plan;
+        let (candidate, plan) = self.check_cluster(candidate, vsize, &conflicts, sibling.is_some())?;
         if origin == Origin::Relay && options.require_standard {
             self.check_parents_dust(tx, &parents)?;
         }
@@ -243,7 +268,7 @@ impl Mempool {
 
     fn check_fee(&self, fee: i64, vsize: usize, now: u32) -> Result<(), MempoolError> {
         let required = self.floor(now).fee(vsize as u64);
-        if fee < required {
+        if required > 0 && fee < required {
             return Err(MempoolError::BelowMempoolMinimum { fee, required });
         }
         let required = self.options.min_relay.fee(vsize as u64);
@@ -257,9 +282,9 @@ impl Mempool {
     fn check_cluster(
         &self,
         mut candidate: Candidate,
-        rate: FeeSize,
         vsize: usize,
         conflicts: &BTreeSet<Slot>,
+        sibling: bool,
     ) -> Result<(Candidate, Plan), MempoolError> {
         let max_weight = MAX_CLUSTER_VSIZE * 4;
         if conflicts.is_empty() {
@@ -268,14 +293,15 @@ impl Mempool {
         }
         let clusters: BTreeSet<u64> = conflicts.iter().map(|slot| self.graph.cluster_of(*slot)).collect();
         if clusters.len() > MAX_REPLACED_CLUSTERS {
-            return Err(MempoolError::TooManyReplacements(clusters.len()));
+            return Err(MempoolError::TooManyReplacements { clusters: clusters.len(), sibling });
         }
         let removed = self.with_descendants(conflicts.iter().copied());
         let replaced: i64 =
             removed.iter().map(|slot| self.graph.get(*slot).modified_fee()).fold(0, i64::saturating_add);
         let relay = self.options.incremental.fee(vsize as u64);
-        if rate.fee < replaced || rate.fee.saturating_sub(replaced) < relay {
-            return Err(MempoolError::ReplacementFee { fee: rate.fee, replaced, relay });
+        let fee = candidate.rate.fee;
+        if fee < replaced || fee.saturating_sub(replaced) < relay {
+            return Err(MempoolError::ReplacementFee { fee, replaced, relay, sibling });
         }
         let all_parents = candidate.parents.clone();
         candidate.parents.retain(|parent| !removed.contains(parent));
@@ -317,7 +343,7 @@ impl Mempool {
         spent: &[Utxo],
         view: &dyn ChainView,
     ) -> Result<(), MempoolError> {
-        let flags = script_flags(view.coin(), true);
+        let flags = script_flags(view.coin());
         let sighashes = TxSighashes::new(tx, spent.iter().map(|utxo| &utxo.output));
         for (index, input) in tx.inputs.iter().enumerate() {
             verify_input(&sighashes, index, flags, view.signatures())

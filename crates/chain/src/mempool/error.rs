@@ -62,8 +62,13 @@ pub enum MempoolError {
     #[error("version 3 rule: {0}")]
     Truc(&'static str),
     /// A replacement that touches too many clusters.
-    #[error("would replace transactions of {0} clusters; 100 are the most")]
-    TooManyReplacements(usize),
+    #[error("would replace transactions of {clusters} clusters; 100 are the most")]
+    TooManyReplacements {
+        /// How many.
+        clusters: usize,
+        /// One of the replaced is the other child of a version 3 parent.
+        sibling: bool,
+    },
     /// A replacement that does not pay for what it replaces and for its own relay.
     #[error("pays {fee} satoshi; what it replaces pays {replaced}, and its own relay costs {relay} more")]
     ReplacementFee {
@@ -73,6 +78,8 @@ pub enum MempoolError {
         replaced: i64,
         /// In satoshi.
         relay: i64,
+        /// One of the replaced is the other child of a version 3 parent.
+        sibling: bool,
     },
     /// A replacement after which some block would earn less.
     #[error("replacing would not improve the mempool's fees at every size")]
@@ -127,8 +134,12 @@ impl MempoolError {
             Self::BelowMempoolMinimum { .. } => "mempool min fee not met",
             Self::BelowRelayMinimum { .. } => "min relay fee not met",
             Self::Truc(_) => "TRUC-violation",
-            Self::TooManyReplacements(_) => "too many potential replacements",
-            Self::ReplacementFee { .. } => "insufficient fee",
+            Self::TooManyReplacements { sibling: false, .. } => "too many potential replacements",
+            Self::TooManyReplacements { .. } => {
+                "too many potential replacements (including sibling eviction)"
+            }
+            Self::ReplacementFee { sibling: false, .. } => "insufficient fee",
+            Self::ReplacementFee { .. } => "insufficient fee (including sibling eviction)",
             Self::ReplacementDiagram => "replacement-failed",
             Self::SpendsConflicting(_) => "bad-txns-spends-conflicting-tx",
             Self::ClusterTooLarge => "too-large-cluster",

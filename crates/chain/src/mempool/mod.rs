@@ -261,12 +261,15 @@ impl Mempool {
             if let Some(&slot) = self.by_txid.get(txid) {
                 // Its children stay; its parents came before it in this block or an earlier one.
                 let gone = self.remove(&[slot]);
-                self.deltas.remove(txid);
                 change.removed.extend(gone.into_iter().map(|tx| (tx, Removal::Block)));
             }
+            self.deltas.remove(txid);
             let conflicts: Vec<Slot> =
                 tx.inputs.iter().filter_map(|input| self.spends.get(&input.prevout)).copied().collect();
             if !conflicts.is_empty() {
+                for slot in &conflicts {
+                    self.deltas.remove(&self.graph.get(*slot).txid);
+                }
                 let all = self.with_descendants(conflicts);
                 change.removed.extend(self.remove(&all).into_iter().map(|tx| (tx, Removal::Conflict)));
             }
@@ -298,7 +301,8 @@ impl Mempool {
             .rev()
             .flat_map(|block| block.block.transactions.iter().zip(block.txids.iter().copied()).skip(1));
         for (tx, txid) in returning.filter(|(_, txid)| !mined.contains(txid)) {
-            match self.accept_from_block(tx.clone(), view, now) {
+            let accepted = self.accept_from_block(tx, view, now, &mut report);
+            match accepted {
                 Ok(txid) => report.returned.push(txid),
                 Err(MempoolError::Store(error)) => return Err(error),
                 Err(_) => {

@@ -56,7 +56,7 @@ fn change_transactions(rng: &mut StdRng, bench: &Bench, block: &mut Block) {
         6 => transactions[1].inputs[0].prevout.vout ^= 1,
         7 => {
             transactions[1].lock_time =
-                *[bench.chain.height(), bench.chain.height() + 1, 1 << 31].choose(rng).unwrap()
+                *[bench.chain.height(), bench.chain.height() + 1, 1 << 31].choose(rng).unwrap();
         }
         8 => transactions[1].inputs[0].sequence = rng.random_range(0..4),
         9 => {
@@ -103,7 +103,7 @@ fn change_coinbase(rng: &mut StdRng, block: &mut Block) {
     match change {
         0 => {
             coinbase.outputs[0].value =
-                Amount::from_sat(coinbase.outputs[0].value.to_sat() + rng.random_range(0..30_000))
+                Amount::from_sat(coinbase.outputs[0].value.to_sat() + rng.random_range(0..30_000));
         }
         1 => coinbase.inputs[0].script_sig[1] ^= 1,
         2 => coinbase.inputs[0].script_sig.truncate(rng.random_range(0..6)),

@@ -9,6 +9,7 @@
 mod blocks;
 mod coins;
 mod mutate;
+mod pool;
 mod scripts;
 
 use std::collections::BTreeMap;
@@ -40,14 +41,16 @@ struct Bench {
 }
 
 impl Bench {
-    fn start() -> Option<Self> {
+    /// `more` are further options of the strict node.
+    fn start(more: &[&str]) -> Option<Self> {
         let path = peer(Peer::Bitcoind)?;
         let dir = tempfile::tempdir().unwrap();
         let coin = lode_coins::find("bitcoin", "regtest").unwrap();
         let mut chain = Chain::open(ChainOptions::new(coin, dir.path().join("regtest"))).unwrap();
         let coinbases = testing::grow(&mut chain, FIRST_BLOCKS, 7);
         // Blocks are as far in the past as their times say; no clock matters but for templates.
-        let strict = Daemon::start(&path, "regtest", &["-connect=0", "-maxtipage=1000000000"]);
+        let options = [&["-connect=0", "-maxtipage=1000000000"], more].concat();
+        let strict = Daemon::start(&path, "regtest", &options);
         let lenient =
             Daemon::start(&path, "regtest", &["-connect=0", "-maxtipage=1000000000", "-acceptnonstdtxn=1"]);
         let bench = Self { chain, strict, lenient, coinbases, next_coinbase: 0, _dir: dir };
@@ -172,7 +175,7 @@ fn count(tally: &mut BTreeMap<String, usize>, verdict: &str) {
 
 #[test]
 fn transactions() {
-    let Some(mut bench) = Bench::start() else { return };
+    let Some(mut bench) = Bench::start(&[]) else { return };
     let seed = seed();
     let mut rng = StdRng::seed_from_u64(seed);
     let number = rounds(2_000, 20_000);
@@ -213,7 +216,7 @@ fn transactions() {
 
 #[test]
 fn blocks() {
-    let Some(mut bench) = Bench::start() else { return };
+    let Some(mut bench) = Bench::start(&[]) else { return };
     let seed = seed();
     let mut rng = StdRng::seed_from_u64(seed ^ 0xb10c);
     let number = rounds(400, 4_000);

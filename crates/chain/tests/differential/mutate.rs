@@ -168,12 +168,12 @@ fn before_signing(rng: &mut StdRng, tx: &mut Transaction, coinbases: &[OutPoint]
         5 => tx.inputs.push(plain_input(coinbases[coinbases.len() - rng.random_range(95..105)])),
         6 => {
             tx.outputs[0].value =
-                Amount::from_sat(*[-1, i64::MIN, i64::MAX, max, max + 1].choose(rng).unwrap())
+                Amount::from_sat(*[-1, i64::MIN, i64::MAX, max, max + 1].choose(rng).unwrap());
         }
         7 => tx.outputs.extend([plain_output(max), plain_output(1)]),
         8 => {
             tx.outputs[0].value =
-                Amount::from_sat(COIN_VALUE * tx.inputs.len() as i64 + rng.random_range(0..2))
+                Amount::from_sat(COIN_VALUE * tx.inputs.len() as i64 + rng.random_range(0..2));
         }
         9 => tx.outputs[0].script_pubkey = build::op_return(&[&[7; 100]]),
         10 => tx.outputs[0].script_pubkey = build::op_return(&[&vec![7; rng.random_range(99_850..99_950)]]),

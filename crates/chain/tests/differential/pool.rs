@@ -1,0 +1,384 @@
+//! The two mempools through the same hours: chains, replacements, priorities, blocks and reorganisations.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use lode_chain::mempool::{Mempool, MempoolOptions, Removal};
+use lode_chain::template::{self, BlockTemplate, TemplateOptions};
+use lode_chain::{Connected, testing};
+use lode_primitives::{
+    Amount, Block, Encode, Header, Height, MerkleNode, OutPoint, SEQUENCE_FINAL, Transaction, TxIn, TxOut,
+    Txid, Witness,
+};
+use lode_script::build;
+use lode_testkit::rounds;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+
+use super::{Bench, core_verdict, count, own_verdict, print_tally, seed};
+
+/// Weight of a block here, so that templates are full: the nodes are started with it as `-blockmaxweight`.
+const SMALL_BLOCK: usize = 60_000;
+
+/// What every output here pays to: a witness script of `OP_1`.
+fn script() -> Vec<u8> {
+    build::p2wsh_of(&[0x51])
+}
+
+fn now() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as u32
+}
+
+/// An output that may be spent, and what it holds.
+type Coin = (OutPoint, i64);
+
+struct Game {
+    bench: Bench,
+    mempool: Mempool,
+    rng: StdRng,
+    /// On the chain when the game began.
+    confirmed: Vec<Coin>,
+    /// Made by the latest transactions, whether they are there still or not.
+    recent: Vec<Coin>,
+    tally: BTreeMap<String, usize>,
+    step: usize,
+    /// Transactions are not offered where they would join larger clusters.
+    largest_cluster: usize,
+    /// The chain when the game began.
+    first_height: Height,
+    /// A reorganisation joined clusters beyond the limit: which transactions are given up then is each program's own
+    /// choice, so the game ends.
+    overgrown: bool,
+    /// Unix seconds; both mempools live by it.
+    clock: u32,
+}
+
+impl Game {
+    fn same<T: PartialEq + std::fmt::Debug>(&self, what: &str, own: T, core: T) {
+        assert_eq!(own, core, "seed {}, step {}: {what} (Lode left, Core right)", seed(), self.step);
+    }
+
+    fn tick(&mut self, seconds: u32) {
+        self.clock += seconds;
+        self.bench.strict.rpc("setmocktime", json!([self.clock]));
+    }
+
+    fn random_tx(&mut self) -> Transaction {
+        let rng = &mut self.rng;
+        let mut coins: Vec<Coin> = Vec::new();
+        for _ in 0..if rng.random_ratio(1, 3) { rng.random_range(1..5) } else { 1 } {
+            let from =
+                if rng.random_bool(0.65) && !self.recent.is_empty() { &self.recent } else { &self.confirmed };
+            // Mostly the last ones, so that clusters grow.
+            let last = from.len().min(if rng.random_bool(0.5) { 12 } else { 1_000 });
+            coins.extend(from[from.len() - last..].choose(rng));
+        }
+        coins.sort_unstable();
+        coins.dedup();
+        let total: i64 = coins.iter().map(|(_, sat)| sat).sum();
+        let version = if rng.random_ratio(1, 5) { 3 } else { 2 };
+        let padding = if rng.random_ratio(1, 6) { rng.random_range(0..11_000) } else { 0 };
+        let rate =
+            *[0, 0, 90, 100, 101, 200, 1_000, 3_000, 20_000].choose(rng).unwrap() + rng.random_range(0..40);
+        let outputs = rng.random_range(1..4);
+        let size = 10 + 42 * coins.len() as i64 + 43 * outputs + padding as i64;
+        let fee = (rate * size / 1_000).min(total - 1_000 * outputs);
+        let fee = if rng.random_ratio(1, 30) { 0 } else { fee.max(0) };
+        let output = |sat| TxOut { value: Amount::from_sat(sat), script_pubkey: script() };
+        let mut tx = Transaction {
+            version,
+            inputs: coins
+                .iter()
+                .map(|(prevout, _)| TxIn {
+                    prevout: *prevout,
+                    script_sig: vec![],
+                    sequence: SEQUENCE_FINAL,
+                    witness: Witness(vec![vec![0x51]]),
+                })
+                .collect(),
+            outputs: (0..outputs).map(|_| output((total - fee) / outputs)).collect(),
+            lock_time: 0,
+            data: None,
+        };
+        if padding > 0 {
+            let script_pubkey = build::op_return(&[&vec![7; padding]]);
+            tx.outputs.push(TxOut { value: Amount::ZERO, script_pubkey });
+        }
+        tx
+    }
+
+    /// Transactions in the clusters that `tx` would join.
+    fn cluster_size(&self, tx: &Transaction) -> usize {
+        let parents: BTreeSet<Txid> = tx.inputs.iter().map(|input| input.prevout.txid).collect();
+        let clusters = parents.iter().filter_map(|parent| self.mempool.cluster(parent));
+        clusters.flatten().map(|(_, txids)| txids.len()).sum()
+    }
+
+    /// One transaction offered to both.
+    fn offer(&mut self) {
+        let tx = self.random_tx();
+        if self.cluster_size(&tx) > self.largest_cluster {
+            return;
+        }
+        let bytes = tx.to_bytes();
+        let own = own_verdict(&self.mempool, &self.bench.chain, &bytes);
+        let core = core_verdict(&self.bench.strict, &bytes);
+        if own != core {
+            let spent: Vec<_> = tx.inputs.iter().map(|input| self.mempool.get(&input.prevout.txid)).collect();
+            eprintln!("{tx:?}\nparents {spent:?}");
+        }
+        self.same("verdict", &own, &core);
+        count(&mut self.tally, &core);
+        if own.starts_with("allowed") {
+            let txid = tx.txid();
+            let values = tx.outputs.iter().filter(|output| output.value > Amount::ZERO);
+            let coins =
+                values.zip(0..).map(|(output, vout)| (OutPoint { txid, vout }, output.value.to_sat()));
+            self.recent.extend(coins);
+            self.bench.strict.rpc("sendrawtransaction", json!([hex::encode(&bytes), 0]));
+            self.mempool.accept(tx, &self.bench.chain, self.clock).unwrap();
+        }
+    }
+
+    fn own_txids(&self) -> BTreeSet<String> {
+        self.mempool.iter().map(|entry| entry.txid.to_string()).collect()
+    }
+
+    fn core_txids(&self) -> BTreeSet<String> {
+        let answer = self.bench.strict.rpc("getrawmempool", json!([]));
+        answer.as_array().unwrap().iter().map(|txid| txid.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Forgets outputs of transactions that were replaced; what is in the chain by now stays.
+    fn forget_lost(&mut self) {
+        let (mempool, chain) = (&self.mempool, &self.bench.chain);
+        self.recent
+            .retain(|(outpoint, _)| mempool.contains(&outpoint.txid) || chain.has_utxo(outpoint).unwrap());
+        self.confirmed.retain(|(outpoint, _)| chain.has_utxo(outpoint).unwrap());
+    }
+
+    /// The same transactions, and for one of them the same kin and chunk.
+    fn compare(&mut self) {
+        let (own, core) = (self.own_txids(), self.core_txids());
+        self.same("only in one mempool", own.difference(&core).collect::<Vec<_>>(), Vec::new());
+        self.same("only in one mempool", Vec::new(), core.difference(&own).collect::<Vec<_>>());
+        let Some(txid) = own.iter().collect::<Vec<_>>().choose(&mut self.rng).map(|txid| (*txid).clone())
+        else {
+            return;
+        };
+        let entry = self.bench.strict.rpc("getmempoolentry", json!([txid]));
+        let info = self.mempool.entry_info(&txid.parse::<Txid>().unwrap()).unwrap();
+        let sat = |value: &Value| value.to_string().parse::<Amount>().unwrap().to_sat();
+        let number = |name: &str| entry[name].as_u64().unwrap() as usize;
+        self.same("vsize", info.vsize, number("vsize"));
+        self.same("ancestors", info.ancestor_count, number("ancestorcount"));
+        self.same("ancestors' size", info.ancestor_vsize, number("ancestorsize"));
+        self.same("ancestors' fees", info.ancestor_fees, sat(&entry["fees"]["ancestor"]));
+        self.same("descendants", info.descendant_count, number("descendantcount"));
+        self.same("descendants' fees", info.descendant_fees, sat(&entry["fees"]["descendant"]));
+        self.same("modified fee", info.modified_fee, sat(&entry["fees"]["modified"]));
+        // Chunks of equal rate may be cut differently; the rate itself may not differ.
+        let chunk = (sat(&entry["fees"]["chunk"]), number("chunkweight"));
+        let rates =
+            (info.chunk.fee as i128 * chunk.1 as i128, chunk.0 as i128 * i128::from(info.chunk.weight));
+        self.same("chunk's feerate", rates.0, rates.1);
+        let set = |ids: Vec<Txid>| ids.iter().map(Txid::to_string).collect::<BTreeSet<_>>();
+        let listed = |name: &str| {
+            entry[name]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_str().unwrap().to_owned())
+                .collect::<BTreeSet<_>>()
+        };
+        self.same("parents", set(info.depends), listed("depends"));
+        self.same("children", set(info.spent_by), listed("spentby"));
+    }
+
+    fn template(&self, weight: usize) -> BlockTemplate {
+        let limit = self.bench.chain.coin().max_block_weight;
+        let options =
+            TemplateOptions { reserved_weight: limit - weight + 8_000, ..TemplateOptions::default() };
+        template::build(&self.bench.chain, &self.mempool, &options, self.clock)
+    }
+
+    /// What a template of Lode's earns, against one of Core's of the same size.
+    fn compare_templates(&mut self) {
+        // Core makes no new template within five seconds of the last.
+        self.tick(6);
+        let own = self.template(SMALL_BLOCK);
+        let core = self.bench.strict.rpc("getblocktemplate", json!([{ "rules": ["segwit"] }]));
+        self.same("bits", format!("{:08x}", own.bits), core["bits"].as_str().unwrap().to_owned());
+        self.same("height", u64::from(own.height), core["height"].as_u64().unwrap());
+        self.same("least time", u64::from(own.min_time), core["mintime"].as_u64().unwrap());
+        // Where chunks of equal rate compete for the last place, either choice is right: one chunk's worth of slack.
+        let (earned, theirs) = (own.coinbase_value.to_sat(), core["coinbasevalue"].as_i64().unwrap());
+        let count = core["transactions"].as_array().unwrap().len();
+        let kind = if earned == theirs { "template, equal" } else { "template, other choice at the end" };
+        *self.tally.entry(kind.to_owned()).or_default() += 1;
+        let slack = (theirs - 5_000_000_000 / 2).abs() / 50 + 1;
+        assert!(
+            (earned - theirs).abs() <= slack,
+            "seed {}, step {}: Lode's template of {} earns {earned}, Core's of {count} {theirs}",
+            seed(),
+            self.step,
+            own.transactions.len()
+        );
+        let places: Vec<_> = own.transactions.iter().map(|tx| tx.txid).collect();
+        for (at, tx) in own.transactions.iter().enumerate() {
+            assert!(tx.depends.iter().all(|place| *place <= at), "parents first");
+            let parents = tx.tx.inputs.iter().map(|input| input.prevout.txid);
+            assert!(parents.filter(|txid| places.contains(txid)).all(|txid| places[..at].contains(&txid)));
+        }
+    }
+
+    /// A block of Lode's own template, judged by Core before and after it is mined.
+    fn mine(&mut self) {
+        let weight = if self.rng.random_bool(0.5) { SMALL_BLOCK } else { 4_000_000 };
+        let template = self.template(weight);
+        let chain = &self.bench.chain;
+        let mut coinbase =
+            testing::coinbase(chain.coin(), template.height, template.bits, self.step as u32, template.fees);
+        self.same("coinbase value", coinbase.outputs[0].value, template.coinbase_value);
+        coinbase
+            .outputs
+            .push(TxOut { value: Amount::ZERO, script_pubkey: template.witness_commitment.clone().unwrap() });
+        coinbase.inputs[0].witness = Witness(vec![vec![0; 32]]);
+        let transactions = template.transactions.iter().map(|tx| (*tx.tx).clone());
+        let mut block = Block {
+            header: Header {
+                version: template.version,
+                prev: template.prev,
+                merkle_root: MerkleNode::ZERO,
+                time: template.time,
+                bits: template.bits,
+                nonce: 0,
+                multiplier: None,
+            },
+            transactions: std::iter::once(coinbase).chain(transactions).collect(),
+        };
+        testing::root(&mut block);
+        let request =
+            json!([{ "mode": "proposal", "data": hex::encode(block.to_bytes()), "rules": ["segwit"] }]);
+        let answer = self.bench.strict.rpc("getblocktemplate", request);
+        assert!(answer.is_null(), "seed {}, step {}: Core refuses the template: {answer}", seed(), self.step);
+        testing::mine(chain.coin(), &mut block);
+        self.bench.submit(&block.to_bytes());
+        let report = self.bench.chain.accept_block(block, self.clock).unwrap();
+        self.follow(&report);
+        *self.tally.entry("block of Lode's template".to_owned()).or_default() += 1;
+    }
+
+    fn follow(&mut self, report: &Connected) {
+        assert!(!report.more);
+        let change = self.mempool.on_tip_changed(report, &self.bench.chain, self.clock).unwrap();
+        // No lock or coinbase is involved here: only a cluster grown too large makes a transaction go.
+        self.overgrown |= change.removed.iter().any(|(_, why)| *why == Removal::Reorg);
+        self.same(
+            "tip",
+            self.bench.chain.tip().hash().to_string(),
+            self.bench.strict.rpc("getbestblockhash", json!([])).as_str().unwrap().to_owned(),
+        );
+    }
+
+    /// A few blocks taken back, and maybe given again.
+    fn reorganise(&mut self) {
+        let height = self.bench.chain.height() - self.rng.random_range(0..3);
+        if height <= self.first_height {
+            return;
+        }
+        let hash = self.bench.chain.entry_at(height).unwrap().hash();
+        for node in [&self.bench.strict, &self.bench.lenient] {
+            node.rpc("invalidateblock", json!([hash.to_string()]));
+        }
+        let report = self.bench.chain.invalidate_block(&hash).unwrap().unwrap();
+        self.follow(&report);
+        *self.tally.entry("blocks taken back".to_owned()).or_default() += report.disconnected.len();
+        if self.overgrown {
+            return;
+        }
+        self.compare();
+        if self.rng.random_bool(0.5) {
+            for node in [&self.bench.strict, &self.bench.lenient] {
+                node.rpc("reconsiderblock", json!([hash.to_string()]));
+            }
+            let report = self.bench.chain.reconsider_block(&hash).unwrap().unwrap();
+            self.follow(&report);
+        }
+    }
+
+    fn prioritise(&mut self) {
+        let txids: Vec<Txid> = self.mempool.iter().map(|entry| entry.txid).collect();
+        let Some(txid) = txids.choose(&mut self.rng) else { return };
+        let delta = *[-5_000, -100, 100, 5_000].choose(&mut self.rng).unwrap();
+        self.bench.strict.rpc("prioritisetransaction", json!([txid.to_string(), 0, delta]));
+        self.mempool.prioritise(*txid, delta);
+    }
+}
+
+/// `largest_cluster`: of the game. `reorganisations`: in it or not.
+fn play(largest_cluster: usize, reorganisations: bool) {
+    let weight = format!("-blockmaxweight={SMALL_BLOCK}");
+    let Some(mut bench) = Bench::start(&[&weight]) else { return };
+    let mut confirmed = Vec::new();
+    let mut funding = Vec::new();
+    for _ in 0..40 {
+        let mut tx = testing::spend(&[bench.coinbase()], &[100_000; 100]);
+        for output in &mut tx.outputs {
+            output.script_pubkey = script();
+        }
+        let txid = tx.txid();
+        confirmed.extend((0..100).map(|vout| (OutPoint { txid, vout }, 100_000)));
+        funding.push(tx);
+    }
+    bench.connect(funding);
+    let (coin, first_height) = (bench.chain.coin(), bench.chain.height());
+    let mut game = Game {
+        mempool: Mempool::new(MempoolOptions::for_coin(coin)),
+        bench,
+        rng: StdRng::seed_from_u64(seed() ^ 0x3e3),
+        confirmed,
+        recent: Vec::new(),
+        tally: BTreeMap::new(),
+        step: 0,
+        largest_cluster,
+        first_height,
+        overgrown: false,
+        clock: now(),
+    };
+    game.tick(1);
+    for step in 0..rounds(800, 10_000) {
+        game.step = step;
+        match game.rng.random_range(0..200) {
+            0 => game.mine(),
+            1..4 if reorganisations => game.mine(),
+            4 if reorganisations => game.reorganise(),
+            5..9 => game.prioritise(),
+            9..13 => game.compare_templates(),
+            13..30 => game.compare(),
+            30..34 => game.forget_lost(),
+            _ => game.offer(),
+        }
+        if game.overgrown {
+            println!("ended at step {step}: a reorganisation made a cluster too large");
+            break;
+        }
+    }
+    if !game.overgrown {
+        game.compare();
+    }
+    print_tally("mempools", &game.tally);
+}
+
+#[test]
+fn mempools_with_large_clusters() {
+    play(usize::MAX, false);
+}
+
+/// Clusters are kept small, so that reorganisations seldom join them beyond the limit.
+#[test]
+fn mempools_with_reorganisations() {
+    play(5, true);
+}
