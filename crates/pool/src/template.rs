@@ -5,6 +5,7 @@
 //! does not have to understand (Litecoin's MWEB) it passes on untouched.
 
 mod choice;
+mod embedded;
 mod gbt;
 mod node;
 mod sources;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use lode_ledger::LinkRef;
 use lode_primitives::{Amount, BlockHash, Height, ScriptBuf, Txid};
 
+pub use embedded::EmbeddedNode;
 pub use gbt::TemplateError;
 pub use node::{NodeError, RpcNode};
 pub use sources::Sources;
@@ -77,45 +79,59 @@ impl Template {
 
 /// A node that templates come from and blocks go to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a handful of them, each behind an Arc")]
 pub enum Node {
+    /// In this process.
+    Embedded(EmbeddedNode),
     /// Over JSON-RPC.
     Rpc(RpcNode),
+}
+
+/// What was last seen of a node, so that its next template can be awaited.
+#[derive(Debug, Default)]
+struct Cursor {
+    long_poll: Option<String>,
+    tips: Option<embedded::Seen>,
 }
 
 impl Node {
     /// Where it is, for people.
     pub fn name(&self) -> &str {
         match self {
+            Self::Embedded(_) => "embedded",
             Self::Rpc(node) => node.name(),
         }
     }
 
     async fn check_chain(&self) -> Result<(), NodeError> {
         match self {
+            Self::Embedded(_) => Ok(()),
             Self::Rpc(node) => node.check_chain().await,
         }
     }
 
-    /// The node's next template. `cursor` says what was seen last; where it is `None` afterwards, the node cannot
-    /// tell when there is news and wants to be asked again.
-    async fn next_template(&self, cursor: &mut Option<String>) -> Result<Arc<Template>, NodeError> {
+    /// The node's next template; false where it cannot tell when there is news and wants to be asked again.
+    async fn next_template(&self, cursor: &mut Cursor) -> Result<(Arc<Template>, bool), NodeError> {
         match self {
+            Self::Embedded(node) => Ok((node.template(&mut cursor.tips).await?, true)),
             Self::Rpc(node) => {
-                let (template, id) = node.template(cursor.as_deref()).await?;
-                *cursor = id;
-                Ok(template)
+                let (template, id) = node.template(cursor.long_poll.as_deref()).await?;
+                cursor.long_poll = id;
+                Ok((template, cursor.long_poll.is_some()))
             }
         }
     }
 
     async fn submit(&self, block: &Bytes) -> SubmitReply {
         match self {
+            Self::Embedded(node) => node.submit(block).await,
             Self::Rpc(node) => node.submit(block).await,
         }
     }
 
     async fn place(&self, hash: &BlockHash) -> Result<BlockPlace, NodeError> {
         match self {
+            Self::Embedded(node) => Ok(node.place(hash)),
             Self::Rpc(node) => node.place(hash).await,
         }
     }
@@ -127,6 +143,7 @@ impl Node {
         candidates: &[LinkRef],
     ) -> Result<Option<BlockHash>, NodeError> {
         match self {
+            Self::Embedded(node) => node.first_below(tip, height, candidates),
             Self::Rpc(node) => node.first_below(tip, height, candidates).await,
         }
     }

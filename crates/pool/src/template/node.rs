@@ -42,6 +42,20 @@ pub enum NodeError {
         /// The coin's.
         expected: BlockHash,
     },
+    /// The embedded node is catching up.
+    #[error("the node is catching up: block {height} of {headers}")]
+    Syncing {
+        /// Height of its chain.
+        height: Height,
+        /// Height of the best header it knows.
+        headers: Height,
+    },
+    /// The embedded node has stopped.
+    #[error("the embedded node has stopped")]
+    Stopped,
+    /// The chain was reorganised while it was asked about; the next template is on its way.
+    #[error("the node has moved on to another chain meanwhile")]
+    MovedOn,
     /// There are no nodes.
     #[error("the pool has no node")]
     None,
@@ -160,7 +174,7 @@ impl RpcNode {
         candidates: &[LinkRef],
     ) -> Result<Option<BlockHash>, NodeError> {
         if self.hash_at(height).await? != Some(*tip) {
-            return Err(self.answer("getblockhash", "the tip of its own template"));
+            return Err(NodeError::MovedOn);
         }
         for candidate in candidates {
             if self.hash_at(candidate.height).await? == Some(candidate.hash) {

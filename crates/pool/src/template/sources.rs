@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::choice::{Choice, Health};
 use super::node::NodeError;
-use super::{BlockPlace, Node, NodeView, SubmitReply, Template};
+use super::{BlockPlace, Cursor, Node, NodeView, SubmitReply, Template};
 
 /// Pauses between attempts on a failing node, the last one repeated.
 const RETRY_MS: [u64; 5] = [100, 250, 500, 1_000, 2_000];
@@ -166,10 +166,10 @@ async fn follow_well(
     failures: &mut usize,
 ) -> Result<(), NodeError> {
     node.check_chain().await?;
-    let mut cursor = None;
+    let mut cursor = Cursor::default();
     loop {
         let asked = Instant::now();
-        let template = node.next_template(&mut cursor).await?;
+        let (template, waits) = node.next_template(&mut cursor).await?;
         if *failures > 0 {
             tracing::info!("the node at {} is well again", node.name());
             *failures = 0;
@@ -178,7 +178,7 @@ async fn follow_well(
         if news.send(News { node: index, health: Health::Ready(template) }).await.is_err() {
             return Ok(());
         }
-        if cursor.is_none() {
+        if !waits {
             tokio::time::sleep(POLL).await;
         }
     }
