@@ -3,6 +3,7 @@
 
 mod cli;
 mod config;
+mod load;
 mod log;
 mod logging;
 mod mine;
@@ -33,6 +34,8 @@ enum Command {
     Mine(lode_miner::MineArgs),
     /// Ask a node by JSON-RPC
     Cli(cli::Args),
+    /// Put load on a Stratum V1 pool of your own and measure it
+    Load(load::Args),
     /// Read the share log
     Log(log::Args),
     /// Print every setting with its meaning
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let done = match lode.command {
         Command::Node(args) => node::run(args),
         Command::Mine(args) => mine::run(args),
+        Command::Load(args) => load::run(args),
         Command::Log(args) => log::run(args),
         Command::Cli(args) => cli::run(args),
         Command::Config(args) => config::run(&args),

@@ -12,6 +12,7 @@ pub mod front;
 pub mod guard;
 pub mod job;
 pub mod journal;
+pub mod load;
 mod rate;
 mod service;
 pub mod session;
