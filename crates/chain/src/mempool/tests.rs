@@ -242,7 +242,10 @@ fn version_3_transactions_come_in_pairs() {
     pool.accept(child.clone(), &view, NOW).unwrap();
     assert_eq!(reason(pool.accept(v3(&[out(&child, 0)], &[380_000]), &view, NOW)), "TRUC-violation");
     // A sibling takes the child's place where it pays for it.
-    assert_eq!(reason(pool.accept(v3(&[out(&parent, 1)], &[399_000]), &view, NOW)), "insufficient fee");
+    assert_eq!(
+        reason(pool.accept(v3(&[out(&parent, 1)], &[399_000]), &view, NOW)),
+        "insufficient fee (including sibling eviction)"
+    );
     let sibling = v3(&[out(&parent, 1)], &[300_000]);
     let accepted = pool.accept(sibling, &view, NOW).unwrap();
     assert_eq!(accepted.removed[0].0.txid(), child.txid());
@@ -365,4 +368,26 @@ fn a_template_takes_the_best_chunks_and_names_dependencies() {
     let block = template::build(&view, &pool, &TemplateOptions::default(), NOW);
     assert_eq!(block.transactions[0].txid, low.txid());
     assert_eq!(block.transactions[0].fee, Amount::from_sat(500));
+}
+
+/// The part of the reference client's transaction vectors (see `crates/script/tests/data`) that is not about scripts:
+/// those marked `BADTX` break a rule of the transaction by itself, the others none.
+#[test]
+fn bad_transactions_of_the_reference_clients_vectors() {
+    use lode_primitives::{Decode, Form};
+    let coin = lode_coins::find("bitcoin", "main").unwrap();
+    let mut bad = 0;
+    for json in [
+        include_str!("../../../script/tests/data/tx_invalid.json"),
+        include_str!("../../../script/tests/data/tx_valid.json"),
+    ] {
+        let cases: Vec<Vec<serde_json::Value>> = serde_json::from_str(json).unwrap();
+        for case in cases.into_iter().filter(|case| case.len() == 3) {
+            let bytes = hex::decode(case[1].as_str().unwrap()).unwrap();
+            let tx = Transaction::from_bytes(&bytes, Form { witness: true, ..Form::default() }).unwrap();
+            assert_eq!(rules::check(coin, &tx).is_err(), case[2] == "BADTX", "{}", case[1]);
+            bad += usize::from(case[2] == "BADTX");
+        }
+    }
+    assert!(bad >= 8, "only {bad}");
 }
