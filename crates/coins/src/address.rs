@@ -23,6 +23,22 @@ pub struct AddressFormat {
     pub xprv: [u8; 4],
 }
 
+/// Why a text is not a private key of a coin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WifError {
+    /// Not base58check. The text is a secret and not shown.
+    #[error("not a private key in wallet import format: {0}")]
+    Malformed(String),
+    /// A key for another coin or network.
+    #[error("a private key with version {found}, this coin's have {wanted}")]
+    Foreign {
+        /// The version byte read.
+        found: u8,
+        /// The coin's.
+        wanted: u8,
+    },
+}
+
 /// Why a text is not an address of a coin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
@@ -81,6 +97,33 @@ impl Coin {
                 bech32::segwit::encode(hrp, Fe32::try_from(version).ok()?, program).ok()
             }
             _ => None,
+        }
+    }
+
+    /// A private key in wallet import format, for a compressed public key.
+    pub fn encode_wif(&self, key: &[u8; 32]) -> String {
+        base58(self.address.wif, &[&key[..], &[1]].concat())
+    }
+
+    /// The private key of a wallet import format that says its public key is compressed.
+    pub fn decode_wif(&self, wif: &str) -> Result<[u8; 32], WifError> {
+        if wif.len() > 100 {
+            return Err(WifError::Malformed(format!("{} characters long", wif.len())));
+        }
+        let bytes = base58ck::decode_check(wif).map_err(|error| WifError::Malformed(whole_error(&error)))?;
+        match bytes.as_slice() {
+            [version, key @ .., 1] if key.len() == 32 => {
+                let key = key.try_into().expect("32 bytes, as just asked");
+                if *version == self.address.wif {
+                    Ok(key)
+                } else {
+                    Err(WifError::Foreign { found: *version, wanted: self.address.wif })
+                }
+            }
+            _ => Err(WifError::Malformed(format!(
+                "{} bytes where 34 with a last one of 1 are needed",
+                bytes.len()
+            ))),
         }
     }
 
@@ -213,6 +256,19 @@ mod tests {
         assert!(refused("tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx").contains("is an address of bitcoin"));
         assert!(refused(&"1".repeat(5000)).contains("5000 characters"));
         assert!(refused("").contains("0 characters"));
+    }
+
+    #[test]
+    fn private_keys_both_ways() {
+        let main = find("bitcoin", "main").unwrap();
+        let key = std::array::from_fn(|i| i as u8 + 1);
+        let wif = main.encode_wif(&key);
+        assert!(wif.starts_with('K') || wif.starts_with('L'));
+        assert_eq!(main.decode_wif(&wif), Ok(key));
+        let test = find("bitcoin", "regtest").unwrap();
+        assert_eq!(test.decode_wif(&wif), Err(WifError::Foreign { found: 128, wanted: 239 }));
+        assert!(main.decode_wif("5HueCGU8rMjxEXxiPuD5BDku4MkFqeZyd4dZ1jvhTVqvbTLvyTJ").is_err()); // not compressed
+        assert!(main.decode_wif("").is_err());
     }
 
     #[test]

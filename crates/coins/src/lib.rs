@@ -14,7 +14,7 @@ mod litecoin;
 mod local;
 mod rules;
 
-pub use address::{AddressError, AddressFormat};
+pub use address::{AddressError, AddressFormat, WifError};
 pub use coin::{Coin, Network, UnknownCoin, custom_signet, find};
 pub use genesis::Genesis;
 pub use rules::{Deployments, Retarget, ScriptException, Subsidy};

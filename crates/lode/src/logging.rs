@@ -2,14 +2,16 @@
 
 use std::io::IsTerminal;
 
+use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 /// Flags that every command takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What is logged: error, warn, info, debug, trace, or by module (`lode_pool=debug,info`)
-    #[arg(long, global = true, env = "LODE_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
+    /// What is logged: error, warn, info, debug, trace, or by module (`lode_pool=debug,info`) [default: info; warn
+    /// for commands that talk themselves]
+    #[arg(long, global = true, env = "LODE_LOG", value_name = "FILTER")]
+    log: Option<String>,
     /// How log lines look: `text`, `json`, or `auto` (text on a terminal, else JSON)
     #[arg(long, global = true, default_value = "auto", value_name = "FORM")]
     log_format: Format,
@@ -22,12 +24,12 @@ enum Format {
     Json,
 }
 
-/// Starts logging to standard error. A filter that cannot be read is said and `info` taken for it.
-pub(crate) fn start(args: &Args) {
-    let filter = EnvFilter::try_new(&args.log).unwrap_or_else(|error| {
-        eprintln!("lode: --log {:?} is no filter ({error}); logging at info", args.log);
-        EnvFilter::new("info")
-    });
+/// Starts logging to standard error. `level` is what the command logs unless told otherwise; the database's own
+/// chatter is left out of it.
+pub(crate) fn start(args: &Args, level: &str) -> anyhow::Result<()> {
+    let default = format!("{level},fjall=warn,lsm_tree=warn");
+    let filter = args.log.as_deref().unwrap_or(&default);
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?} is no filter"))?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let terminal = std::io::stderr().is_terminal();
     match args.log_format {
@@ -35,4 +37,5 @@ pub(crate) fn start(args: &Args) {
         Format::Auto if !terminal => logs.json().init(),
         Format::Auto | Format::Text => logs.compact().with_target(false).with_ansi(terminal).init(),
     }
+    Ok(())
 }

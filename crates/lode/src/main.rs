@@ -3,6 +3,7 @@
 
 mod cli;
 mod config;
+mod dashboard;
 mod load;
 mod log;
 mod logging;
@@ -10,6 +11,8 @@ mod mine;
 mod node;
 mod runtime;
 mod settings;
+mod stack;
+mod up;
 
 use std::process::ExitCode;
 
@@ -28,6 +31,8 @@ struct Lode {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Play the whole story on this machine: a node, a pool, two miners, a dashboard
+    Up(up::Args),
     /// Run a full node
     Node(node::Args),
     /// Mine on the CPU for any Stratum pool
@@ -42,18 +47,31 @@ enum Command {
     Config(config::Args),
 }
 
+impl Command {
+    /// What is logged by default: commands that tell their own story say the rest only where something is wrong.
+    const fn log_level(&self) -> &'static str {
+        match self {
+            Self::Node(_) => "info",
+            _ => "warn",
+        }
+    }
+
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Up(args) => up::run(args),
+            Self::Node(args) => node::run(args),
+            Self::Mine(args) => mine::run(args),
+            Self::Load(args) => load::run(args),
+            Self::Log(args) => log::run(args),
+            Self::Cli(args) => cli::run(args),
+            Self::Config(args) => config::run(&args),
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let lode = Lode::parse();
-    logging::start(&lode.logging);
-    let done = match lode.command {
-        Command::Node(args) => node::run(args),
-        Command::Mine(args) => mine::run(args),
-        Command::Load(args) => load::run(args),
-        Command::Log(args) => log::run(args),
-        Command::Cli(args) => cli::run(args),
-        Command::Config(args) => config::run(&args),
-    };
-    match done {
+    let Lode { logging, command } = Lode::parse();
+    match logging::start(&logging, command.log_level()).and_then(|()| command.run()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("lode: {error:#}");

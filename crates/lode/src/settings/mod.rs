@@ -13,10 +13,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use lode_coins::Coin;
+use lode_pool::PoolConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use flags::Overrides;
+
+use crate::node::default_data_dir;
 
 /// All settings.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) node: NodeSettings,
     /// How miners are paid.
     pub(crate) payout: PayoutSettings,
+    /// Miners' connections and jobs.
+    pub(crate) pool: PoolConfig,
     /// The dashboard.
     pub(crate) web: WebSettings,
 }
@@ -101,6 +106,8 @@ pub(crate) enum WindowName {
 pub(crate) struct WebSettings {
     /// Where the dashboard, its API and the metrics are served.
     pub(crate) bind: SocketAddr,
+    /// The host name that miners are told to connect to; without one, the address the pool listens on.
+    pub(crate) stratum_host: Option<String>,
 }
 
 impl Default for Settings {
@@ -108,9 +115,10 @@ impl Default for Settings {
         Self {
             coin: "bitcoin".to_owned(),
             network: "main".to_owned(),
-            data_dir: default_data_dir(),
+            data_dir: default_data_dir().unwrap_or_else(|_| PathBuf::from(".lode")),
             node: NodeSettings::default(),
             payout: PayoutSettings::default(),
+            pool: PoolConfig::default(),
             web: WebSettings::default(),
         }
     }
@@ -144,13 +152,8 @@ impl Default for PayoutSettings {
 
 impl Default for WebSettings {
     fn default() -> Self {
-        Self { bind: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+        Self { bind: SocketAddr::from(([127, 0, 0, 1], 8080)), stratum_host: None }
     }
-}
-
-/// `~/.lode`, or `.lode` here where there is no home.
-pub(crate) fn default_data_dir() -> PathBuf {
-    std::env::home_dir().unwrap_or_default().join(".lode")
 }
 
 impl Settings {
