@@ -14,7 +14,7 @@ use lode_primitives::{BlockHash, Header, Target, Work};
 pub(crate) use presync::Presync;
 
 use crate::headers::presync::Fed;
-use crate::limits::{HEADERS_TIMEOUT, MAX_UNCONNECTING, PROTOCOL_VERSION, RECENT};
+use crate::limits::{BEHIND_ANSWER, BEHIND_TIMEOUT, HEADERS_TIMEOUT, PROTOCOL_VERSION, RECENT};
 use crate::message::{Locator, MAX_HEADERS};
 use crate::peer::Known;
 use crate::peers::{Output, Peers, Step};
@@ -108,14 +108,10 @@ impl Peers {
             return;
         }
         let Some(parent) = step.view.header(&parent_hash) else {
-            peer.sync.unconnecting += 1;
+            // An announcement on a fork that was not worth storing, or of blocks that came while we were away.
             peer.sync.announced = Some(last_hash);
-            if peer.sync.unconnecting > MAX_UNCONNECTING {
-                return self.punish(id, "headers that connect to nothing, again and again", step);
-            }
             return self.ask_headers_to_unknown(id, step);
         };
-        peer.sync.unconnecting = 0;
         if !parent.valid {
             return self.punish(id, "headers on an invalid block", step);
         }
@@ -285,8 +281,9 @@ impl Peers {
         }
     }
 
-    /// Peers that do not answer.
+    /// Peers that do not answer, and peers we chose that have less than we have.
     pub(crate) fn tick_headers(&mut self, step: &Step<'_>) {
+        self.drop_those_behind(step);
         let Some(source) = self.header_source else { return self.choose_header_source(step) };
         let Some(peer) = self.peers.get_mut(&source) else {
             self.header_source = None;
@@ -296,6 +293,39 @@ impl Peers {
         if late {
             peer.sync.asked_headers = None;
             self.drop_peer(source, "does not answer getheaders", step);
+        }
+    }
+}
+
+impl Peers {
+    /// A slot for outgoing calls is wasted on, or held by, a peer whose chain stays behind ours: it is asked once more
+    /// and then dropped (Core's `ConsiderEviction`).
+    fn drop_those_behind(&mut self, step: &Step<'_>) {
+        let tip = step.view.tip();
+        let (mut ask, mut late) = (Vec::new(), Vec::new());
+        for peer in self.peers.values_mut() {
+            let chosen = matches!(peer.kind, ConnectionKind::Outbound | ConnectionKind::BlockRelay);
+            let behind = peer.sync.best_known.is_none_or(|best| best.work < tip.work);
+            if !chosen || !peer.is_ready() || !behind {
+                peer.sync.behind_since = None;
+                continue;
+            }
+            let since = *peer.sync.behind_since.get_or_insert(step.now);
+            let age = step.now.saturating_sub(since);
+            if age >= BEHIND_TIMEOUT + BEHIND_ANSWER {
+                late.push(peer.id);
+            } else if age >= BEHIND_TIMEOUT
+                && peer.sync.asked_headers.is_none_or(|at| at < since + BEHIND_TIMEOUT)
+            {
+                ask.push(peer.id);
+            }
+        }
+        for id in ask {
+            let tip = step.view.header(&tip.hash).map_or(tip.hash, |info| info.prev);
+            self.ask_headers(id, step.view.locator(&tip), step);
+        }
+        for id in late {
+            self.drop_peer(id, "its chain stays behind ours", step);
         }
     }
 }

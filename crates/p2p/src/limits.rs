@@ -41,8 +41,10 @@ pub(crate) const LIMITED_DEPTH: u32 = 286;
 
 /// The peer that headers are synced from must answer within this.
 pub(crate) const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
-/// Headers that connect to nothing known, in a row, before the peer is dropped.
-pub(crate) const MAX_UNCONNECTING: u32 = 10;
+/// A peer we chose may have a worse chain than ours for so long (Core's `CHAIN_SYNC_TIMEOUT`).
+pub(crate) const BEHIND_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+/// Then it is asked, and has this long to show a better one (Core's `HEADERS_RESPONSE_TIME`).
+pub(crate) const BEHIND_ANSWER: Duration = Duration::from_secs(2 * 60);
 /// Blocks that a chain's work may lie behind the best one's and still be stored without a proof that it will catch
 /// up (Core's `nMinimumChainWork` buffer: a day of blocks).
 pub(crate) const WORK_BUFFER_BLOCKS: u64 = 144;

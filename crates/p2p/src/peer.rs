@@ -64,8 +64,8 @@ pub(crate) struct PeerSync {
     pub(crate) queued: Option<Vec<Header>>,
     /// It told all headers it has.
     pub(crate) exhausted: bool,
-    /// Announcements in a row that connected to nothing.
-    pub(crate) unconnecting: u32,
+    /// Since when its best block has less work than ours.
+    pub(crate) behind_since: Option<Time>,
     /// A chain of it whose work is not yet proven.
     pub(crate) presync: Option<Box<Presync>>,
     /// Blocks of its best chain behind the last one we have, oldest first.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use lode_primitives::{Transaction, Txid, Wtxid};
 
 use crate::limits::{
-    FEE_FILTER_INTERVAL, MAX_REJECTED, MAX_TX_INV, MAX_TX_PENDING, MAX_TX_QUEUE, MAX_TX_UNASKED,
-    MAX_TX_WEIGHT, TX_INBOUND_DELAY,
+    FEE_FILTER_INTERVAL, MAX_REJECTED, MAX_TX_ANNOUNCED, MAX_TX_INV, MAX_TX_PENDING, MAX_TX_QUEUE,
+    MAX_TX_UNASKED, MAX_TX_WEIGHT, TX_INBOUND_DELAY,
 };
 use crate::message::{InvItem, InvKind};
 use crate::peers::{Output, Peers, Step};
@@ -58,7 +58,7 @@ impl Peers {
         let (wtxid_peer, inbound) = (peer.relay.wtxid, peer.is_inbound());
         let private = self.options.coin.network.is_private();
         let delay = if inbound && !private { TX_INBOUND_DELAY } else { Time::ZERO };
-        for item in transactions {
+        for item in transactions.take(MAX_TX_ANNOUNCED) {
             // BIP339: such a peer announces by wtxid, others by txid.
             if (item.kind == InvKind::Wtx) != wtxid_peer {
                 continue;

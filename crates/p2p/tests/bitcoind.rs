@@ -155,17 +155,20 @@ async fn transactions_and_compact_blocks_go_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn follows_a_reorganisation() {
+async fn follows_reorganisations_shallow_and_deep() {
     let Some(core) = bitcoind(&[]) else { return };
-    core.rpc("generatetoaddress", json!([100, ADDRESS]));
+    core.rpc("generatetoaddress", json!([600, ADDRESS]));
     let chain = TestChain::new(common::regtest());
     let node = node(&chain, |options| options.connect = vec![core.p2p.to_string()]).await;
-    node.reaches(100).await;
-    let fork = core.rpc("getblockhash", json!([41]));
-    core.rpc("invalidateblock", json!([fork]));
-    core.rpc("generatetodescriptor", json!([70, "raw(51)"]));
-    node.reaches(110).await;
-    assert_eq!(json!(chain.tip().hash.to_string()), core.rpc("getbestblockhash", json!([])));
+    node.reaches(600).await;
+    // The deep one starts with so little work that its first headers are not worth storing.
+    for (fork, count, script) in [(541, 70, "raw(51)"), (201, 450, "raw(52)")] {
+        let hash = core.rpc("getblockhash", json!([fork]));
+        core.rpc("invalidateblock", json!([hash]));
+        core.rpc("generatetodescriptor", json!([count, script]));
+        node.reaches(fork + count - 1).await;
+        assert_eq!(json!(chain.tip().hash.to_string()), core.rpc("getbestblockhash", json!([])));
+    }
     node.p2p.stop().await;
 }
 

@@ -284,6 +284,23 @@ fn a_long_chain_that_proves_its_work_is_stored_and_followed() {
 }
 
 #[test]
+fn a_peer_of_our_choice_that_stays_behind_makes_room() {
+    let mut sim = Sim::new(14);
+    let us = sim.add(chain_of(&blocks(50, b"")));
+    let behind = sim.add(chain_of(&blocks(20, b"")));
+    let level = sim.add(chain_of(&blocks(50, b"")));
+    // It never asks us for what it lacks, nor does it tell of anything.
+    sim.nodes[behind].tamper = Some(Box::new(|message| match message {
+        Message::GetHeaders(_) => Vec::new(),
+        other => as_is(other),
+    }));
+    assert!(sim.connect(us, behind, ms(10)));
+    assert!(sim.connect(us, level, ms(10)));
+    sim.run_for(minutes(25));
+    assert!(!sim.is_connected(us, behind) && sim.is_connected(us, level), "{:?}", sim.nodes[us].ended);
+}
+
+#[test]
 fn two_halves_that_meet_agree_on_the_most_work() {
     let mut sim = Sim::new(6);
     let left = sim.add(chain_of(&blocks(60, b"left")));

@@ -26,7 +26,7 @@ const MAX_INBOX: usize = 1_024;
 /// Bytes of them.
 const MAX_INBOX_BYTES: usize = 64 << 20;
 /// Callers whose transport is being opened.
-const MAX_OPENING: usize = 64;
+const MAX_OPENING: usize = 256;
 /// Messages handled before outputs are looked at.
 const BATCH: usize = 64;
 /// How often the address book is written.

@@ -24,8 +24,10 @@ pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest payload before the protocol's handshake is done: strangers get no more memory.
 const MAX_EARLY_PAYLOAD: usize = 64 * 1024;
-/// Bytes read from the socket at once.
+/// Bytes of a long message read from the socket at once.
 const CHUNK: usize = 64 * 1024;
+/// Bytes read ahead of what is being looked at: what a quiet connection costs.
+const AHEAD: usize = 8 * 1024;
 /// Longest garbage with its terminator (BIP324).
 const MAX_GARBAGE: usize = 4095 + 16;
 /// Most random bytes we put before our own terminator.
@@ -91,7 +93,7 @@ impl Incoming {
         while self.available().len() < count {
             self.buffer.drain(..self.at);
             self.at = 0;
-            self.buffer.reserve(CHUNK);
+            self.buffer.reserve(AHEAD);
             if self.half.read_buf(&mut self.buffer).await? == 0 {
                 return Err(TransportError::Closed);
             }
