@@ -387,7 +387,12 @@ impl Peers {
             Verdict::Invalid(reason) => {
                 self.downloads.doubts += 1;
                 self.downloads.drop_descendants(hash);
-                self.punish(from, &format!("invalid block {hash}: {reason}"), step);
+                if source == Source::Compact {
+                    // BIP152 lets peers pass blocks on before they have checked them.
+                    tracing::info!(peer = %from, %hash, reason, "invalid block, from a compact one");
+                } else {
+                    self.punish(from, &format!("invalid block {hash}: {reason}"), step);
+                }
             }
             Verdict::Mutated(reason) if source == Source::Compact => {
                 tracing::debug!(%hash, reason, "compact block put together wrongly: asking for the whole");

@@ -179,7 +179,7 @@ impl Peers {
                 tracing::debug!(%wtxid, reason, invalid, "transaction refused");
                 self.relay.rejected.insert(wtxid);
                 if invalid {
-                    self.punish(from, &format!("invalid transaction {wtxid}: {reason}"), step);
+                    self.drop_peer(from, &format!("invalid transaction {wtxid}: {reason}"), step);
                 }
             }
         }

@@ -68,7 +68,7 @@ impl Stranger {
     }
 
     /// The other side closes the connection.
-    async fn is_dropped(mut self) {
+    async fn loses_its_connection(mut self) {
         within("the connection to be closed", async {
             let mut sink = [0; 4_096];
             while let Ok(1..) = self.0.read(&mut sink).await {}
@@ -152,12 +152,12 @@ async fn garbage_ends_the_connection_and_nothing_else() {
         let mut stranger = Stranger::call(&node).await;
         stranger.0.write_all(&bytes).await.unwrap();
         stranger.0.write_all(&[7; 8_000]).await.ok();
-        stranger.is_dropped().await;
+        stranger.loses_its_connection().await;
     }
     for bytes in [huge, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(300)] {
         let mut stranger = Stranger::greet(&node).await;
         stranger.0.write_all(&bytes).await.unwrap();
-        stranger.is_dropped().await;
+        stranger.loses_its_connection().await;
     }
     // Others are served as before.
     let mut stranger = Stranger::greet(&node).await;
@@ -217,7 +217,7 @@ async fn callers_beyond_the_slots_are_turned_away() {
     // All from one host: none deserves its place less than another, so the newcomer goes.
     let mut late = Stranger::call(&node).await;
     late.0.write_all(&encode_v1_raw("version", &[0; 100], MAGIC)).await.unwrap();
-    late.is_dropped().await;
+    late.loses_its_connection().await;
     assert_eq!(node.p2p.peers().await.iter().filter(|peer| peer.established).count(), 3);
     node.p2p.stop().await;
 }

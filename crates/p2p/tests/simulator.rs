@@ -506,7 +506,7 @@ proptest! {
         sim.nodes[lossy].tamper = Some(Box::new(move |message| {
             count += 1;
             let data = matches!(message, Message::Block(_) | Message::CmpctBlock(_) | Message::Tx(_));
-            if data && count % 2 == 0 { Vec::new() } else { as_is(message) }
+            if data && count.is_multiple_of(2) { Vec::new() } else { as_is(message) }
         }));
         // A ring without the lossy one, which hangs on two of them.
         let ring = size - 1;
