@@ -1,4 +1,5 @@
-//! Against a real `bitcoind`: handshake, encryption and the fall-back, sync both ways, relay, compact blocks.
+//! Against a real `bitcoind`: handshake, encryption and the fall-back, sync both ways, relay, compact blocks; and
+//! against `litecoind`, another coin and an older program.
 
 mod common;
 
@@ -184,5 +185,21 @@ async fn what_core_serves_decodes_to_what_it_stored() {
     let bytes = hex::decode(hex.as_str().unwrap()).unwrap();
     assert_eq!(chain.block_bytes(&tip).unwrap(), bytes);
     assert!(lode_primitives::Block::from_bytes(&bytes, chain.coin.form).is_ok());
+    node.p2p.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn litecoin_is_but_another_value() {
+    let Some(program) = peer(Peer::Litecoind) else { return };
+    let daemon = Daemon::start(&program, "regtest", &[]);
+    let script = "rltc1qw508d6qejxtdg4y5r3zarvary0c5xw7k693xs3";
+    daemon.rpc("generatetoaddress", json!([300, script]));
+    let chain = TestChain::new(lode_coins::find("litecoin", "regtest").unwrap());
+    let node = node(&chain, |options| options.connect = vec![daemon.p2p.to_string()]).await;
+    node.reaches(300).await;
+    assert!(!node.only_peer().await.encrypted, "it knows no encryption");
+    daemon.rpc("generatetoaddress", json!([1, script]));
+    node.reaches(301).await;
+    assert_eq!(json!(chain.tip().hash.to_string()), daemon.rpc("getbestblockhash", json!([])));
     node.p2p.stop().await;
 }

@@ -12,7 +12,7 @@ use lode_coins::Coin;
 use lode_p2p::{HeaderInfo, TxRef, Verdict, View};
 use lode_primitives::{
     Amount, Block, BlockHash, Encode, Header, Height, OutPoint, SEQUENCE_FINAL, Target, Transaction, TxIn,
-    TxOut, Txid, U256, Witness, Work, Wtxid, merkle,
+    TxOut, Txid, Witness, Work, Wtxid, merkle,
 };
 
 #[derive(Clone)]
@@ -25,6 +25,7 @@ struct Entry {
 }
 
 struct Inner {
+    coin: &'static Coin,
     entries: HashMap<BlockHash, Entry>,
     active: Vec<BlockHash>,
     best: Vec<BlockHash>,
@@ -43,9 +44,9 @@ pub fn regtest() -> &'static Coin {
     lode_coins::find("bitcoin", "regtest").unwrap()
 }
 
-fn meets_target(header: &Header) -> bool {
+fn meets_target(coin: &Coin, header: &Header) -> bool {
     let target = Target::from_compact(header.bits).unwrap();
-    U256::from_le_bytes(header.hash().0) <= target.0
+    coin.pow.hash(&header.pow_bytes()).is_some_and(|hash| target.is_met_by(&hash))
 }
 
 fn merkle_root(transactions: &[Transaction]) -> (lode_primitives::MerkleNode, bool) {
@@ -114,6 +115,7 @@ impl TestChain {
         Arc::new(Self {
             coin,
             inner: Mutex::new(Inner {
+                coin,
                 entries: HashMap::from([(hash, entry)]),
                 active: vec![hash],
                 best: vec![hash],
@@ -180,7 +182,7 @@ impl TestChain {
             nonce: 0,
             multiplier: None,
         };
-        while !meets_target(&header) {
+        while !meets_target(self.coin, &header) {
             header.nonce += 1;
         }
         Arc::new(Block { header, transactions: all })
@@ -228,7 +230,7 @@ impl Inner {
         if let Some(entry) = self.entries.get(&hash) {
             return if entry.valid { Ok(()) } else { Err(Verdict::Invalid("duplicate-invalid".into())) };
         }
-        if !meets_target(header) {
+        if !meets_target(self.coin, header) {
             return Err(Verdict::Invalid("high-hash".into()));
         }
         let Some(parent) = self.entries.get(&header.prev) else {
@@ -377,7 +379,7 @@ impl View for TestChain {
 
     fn check_pow(&self, header: &Header) -> bool {
         Target::from_compact(header.bits).is_ok_and(|target| target <= self.coin.pow_limit)
-            && meets_target(header)
+            && meets_target(self.coin, header)
     }
 
     fn initial_sync(&self) -> bool {
