@@ -1,5 +1,9 @@
 //! One hash at a time in plain integer code, which compilers turn into 128-bit vectors where there are any.
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    unsafe_op_in_unsafe_fn,
+    reason = "every unsafe fn here asks one thing of its caller, said at the trait: that the processor has the features"
+)]
 
 use super::pbkdf2::Block;
 use super::rows::{Line, Rows, mix};
@@ -54,15 +58,13 @@ unsafe impl Rows for Row {
 
     #[inline(always)]
     unsafe fn load(from: &[*const u32; 4]) -> [Self; 4] {
-        // SAFETY: the caller's pointer is good for 16 words.
-        std::array::from_fn(|i| unsafe { Self(from[0].add(4 * i).cast::<[u32; 4]>().read()) })
+        std::array::from_fn(|i| Self(from[0].add(4 * i).cast::<[u32; 4]>().read()))
     }
 
     #[inline(always)]
     unsafe fn store(rows: [Self; 4], to: &[*mut u32; 4]) {
         for (i, row) in rows.into_iter().enumerate() {
-            // SAFETY: the caller's pointer is good for 16 words.
-            unsafe { to[0].add(4 * i).cast::<[u32; 4]>().write(row.0) };
+            to[0].add(4 * i).cast::<[u32; 4]>().write(row.0);
         }
     }
 

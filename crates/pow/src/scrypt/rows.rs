@@ -5,7 +5,11 @@
 //! beside this file implement it and instantiate [`mix`]; nobody else uses it. Everything is `inline(always)`
 //! and without closures, so that the instructions end up inside the kernel's `target_feature` function: a closure would
 //! not have its features, and each instruction in it become a call.
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    unsafe_op_in_unsafe_fn,
+    reason = "every unsafe fn here asks one thing of its caller, said at the trait: that the processor has the features"
+)]
 
 use super::pbkdf2::Block;
 
@@ -70,27 +74,25 @@ unsafe fn salsa20_8<R: Rows, const G: usize>(input: &[[R; 4]; G]) -> [[R; 4]; G]
             }
         };
     }
-    unsafe {
-        for _ in 0..4 {
-            step!(1, 0, 3, 7, 25);
-            step!(2, 1, 0, 9, 23);
-            step!(3, 2, 1, 13, 19);
-            step!(0, 3, 2, 18, 14);
-            for x in &mut x {
-                *x = [x[0], x[1].up_one(), x[2].across(), x[3].down_one()];
-            }
-            step!(3, 0, 1, 7, 25);
-            step!(2, 3, 0, 9, 23);
-            step!(1, 2, 3, 13, 19);
-            step!(0, 1, 2, 18, 14);
-            for x in &mut x {
-                *x = [x[0], x[1].down_one(), x[2].across(), x[3].up_one()];
-            }
+    for _ in 0..4 {
+        step!(1, 0, 3, 7, 25);
+        step!(2, 1, 0, 9, 23);
+        step!(3, 2, 1, 13, 19);
+        step!(0, 3, 2, 18, 14);
+        for x in &mut x {
+            *x = [x[0], x[1].up_one(), x[2].across(), x[3].down_one()];
         }
-        for g in 0..G {
-            for i in 0..4 {
-                x[g][i] = x[g][i].add(input[g][i]);
-            }
+        step!(3, 0, 1, 7, 25);
+        step!(2, 3, 0, 9, 23);
+        step!(1, 2, 3, 13, 19);
+        step!(0, 1, 2, 18, 14);
+        for x in &mut x {
+            *x = [x[0], x[1].down_one(), x[2].across(), x[3].up_one()];
+        }
+    }
+    for g in 0..G {
+        for i in 0..4 {
+            x[g][i] = x[g][i].add(input[g][i]);
         }
     }
     x
@@ -104,7 +106,7 @@ unsafe fn xor_rows<R: Rows, const G: usize>(a: &[[R; 4]; G], b: &[[R; 4]; G]) ->
     let mut out = *a;
     for g in 0..G {
         for i in 0..4 {
-            out[g][i] = unsafe { out[g][i].xor(b[g][i]) };
+            out[g][i] = out[g][i].xor(b[g][i]);
         }
     }
     out
@@ -116,17 +118,15 @@ unsafe fn load_all<R: Rows, const G: usize, const LANES: usize>(
     from: &[*mut u32; LANES],
     offset: usize,
 ) -> [[R; 4]; G] {
-    unsafe {
-        let mut out = [[R::zero(); 4]; G];
-        for g in 0..G {
-            let mut at = [std::ptr::null(); 4];
-            for h in 0..R::HASHES {
-                at[h] = from[g * R::HASHES + h].add(offset).cast_const();
-            }
-            out[g] = R::load(&at);
+    let mut out = [[R::zero(); 4]; G];
+    for g in 0..G {
+        let mut at = [std::ptr::null(); 4];
+        for h in 0..R::HASHES {
+            at[h] = from[g * R::HASHES + h].add(offset).cast_const();
         }
-        out
+        out[g] = R::load(&at);
     }
+    out
 }
 
 /// Writes what `load_all` reads.
@@ -139,20 +139,18 @@ unsafe fn store_all<R: Rows, const G: usize, const LANES: usize>(
     for g in 0..G {
         let mut at = [std::ptr::null_mut(); 4];
         for h in 0..R::HASHES {
-            at[h] = unsafe { to[g * R::HASHES + h].add(offset) };
+            at[h] = to[g * R::HASHES + h].add(offset);
         }
-        unsafe { R::store(rows[g], &at) };
+        R::store(rows[g], &at);
     }
 }
 
 /// BlockMix of RFC 7914 with r = 1.
 #[inline(always)]
 unsafe fn block_mix<R: Rows, const G: usize>((front, back): Pair<R, G>) -> Pair<R, G> {
-    unsafe {
-        let front = salsa20_8(&xor_rows(&front, &back));
-        let back = salsa20_8(&xor_rows(&back, &front));
-        (front, back)
-    }
+    let front = salsa20_8(&xor_rows(&front, &back));
+    let back = salsa20_8(&xor_rows(&back, &front));
+    (front, back)
 }
 
 /// ROMix of RFC 7914 with N = 1024, r = 1, in place, for `G * R::HASHES` blocks (a kernel's LANES). `scratch` has
@@ -169,29 +167,27 @@ pub(super) unsafe fn mix<R: Rows, const G: usize, const LANES: usize>(
     let mut ordered: [Block; LANES] =
         std::array::from_fn(|l| std::array::from_fn(|i| blocks[l][diagonal(i)]));
     let base: *mut u32 = scratch.as_mut_ptr().cast();
-    unsafe {
-        let lanes: [*mut u32; LANES] = std::array::from_fn(|l| base.add(l * SCRATCH_WORDS));
-        let own: [*mut u32; LANES] = std::array::from_fn(|l| ordered[l].as_mut_ptr());
-        let mut x: Pair<R, G> = (load_all(&own, 0), load_all(&own, 16));
-        for i in 0..1024 {
-            store_all(&x.0, &lanes, i * 32);
-            store_all(&x.1, &lanes, i * 32 + 16);
-            x = block_mix(x);
-        }
-        for _ in 0..1024 {
-            let mut at = lanes;
-            for g in 0..G {
-                let first = x.1[g][0].first_words();
-                for h in 0..R::HASHES {
-                    at[g * R::HASHES + h] = lanes[g * R::HASHES + h].add((first[h] % 1024) as usize * 32);
-                }
-            }
-            let v: Pair<R, G> = (load_all(&at, 0), load_all(&at, 16));
-            x = block_mix((xor_rows(&x.0, &v.0), xor_rows(&x.1, &v.1)));
-        }
-        store_all(&x.0, &own, 0);
-        store_all(&x.1, &own, 16);
+    let lanes: [*mut u32; LANES] = std::array::from_fn(|l| base.add(l * SCRATCH_WORDS));
+    let own: [*mut u32; LANES] = std::array::from_fn(|l| ordered[l].as_mut_ptr());
+    let mut x: Pair<R, G> = (load_all(&own, 0), load_all(&own, 16));
+    for i in 0..1024 {
+        store_all(&x.0, &lanes, i * 32);
+        store_all(&x.1, &lanes, i * 32 + 16);
+        x = block_mix(x);
     }
+    for _ in 0..1024 {
+        let mut at = lanes;
+        for g in 0..G {
+            let first = x.1[g][0].first_words();
+            for h in 0..R::HASHES {
+                at[g * R::HASHES + h] = lanes[g * R::HASHES + h].add((first[h] % 1024) as usize * 32);
+            }
+        }
+        let v: Pair<R, G> = (load_all(&at, 0), load_all(&at, 16));
+        x = block_mix((xor_rows(&x.0, &v.0), xor_rows(&x.1, &v.1)));
+    }
+    store_all(&x.0, &own, 0);
+    store_all(&x.1, &own, 16);
     for (block, ordered) in blocks.iter_mut().zip(&ordered) {
         for i in 0..32 {
             block[diagonal(i)] = ordered[i];
