@@ -6,7 +6,7 @@
 use lode_primitives::{Hash256, Multiplier};
 
 use super::length::{ChainKind, ChainLength};
-use super::member::Member;
+use super::member::{BATCH, Member, batches_are_fast, test_batch};
 use super::number::Number;
 use crate::sha256d_80;
 
@@ -142,20 +142,35 @@ impl Origin {
         Ok(Self { origin, multiplier_is_even: factor.trailing_zeros() > 0 })
     }
 
-    /// Tests O 2^k - 1, or + 1, for k = 0, 1, ... up to the first that fails Fermat's test.
-    fn run(&self, above: bool) -> Vec<Member> {
-        let mut members = Vec::with_capacity(16);
-        for k in 0.. {
-            let centre = self.origin.shifted_left(k);
-            let n = centre.and_then(|centre| if above { centre.plus(1) } else { centre.minus(1) });
-            // Beyond 2048 bits: 47 primes and more in a chain, which nobody will see.
-            let member = n.map_or(Member::NONE, |n| Member::test(&n));
-            members.push(member);
-            if !member.fermat {
-                break;
+    /// O 2^k - 1, or + 1; `None` beyond 2048 bits: 47 primes and more in a chain, which nobody will see.
+    fn number(&self, k: usize, above: bool) -> Option<Number> {
+        let centre = self.origin.shifted_left(u32::try_from(k).ok()?)?;
+        if above { centre.plus(1) } else { centre.minus(1) }
+    }
+
+    /// Tests O 2^k - 1 and O 2^k + 1 for k = 0, 1, ..., each up to the first that fails Fermat's test. Where the
+    /// processor tests several at once, further ones are tested in advance.
+    fn runs(&self) -> [Vec<Member>; 2] {
+        let mut runs = [const { Vec::new() }; 2];
+        let ended = |run: &Vec<Member>| run.last().is_some_and(|last: &Member| !last.fermat);
+        while !runs.iter().all(ended) {
+            let open: Vec<usize> = (0..2).filter(|&i| !ended(&runs[i])).collect();
+            let ahead = if batches_are_fast() { BATCH / open.len() } else { 1 };
+            let wanted: Vec<(usize, Option<Number>)> = open
+                .iter()
+                .flat_map(|&i| (0..ahead).map(move |n| (i, n)))
+                .map(|(i, n)| (i, self.number(runs[i].len() + n, i == 1)))
+                .collect();
+            let numbers: Vec<Number> = wanted.iter().filter_map(|(_, number)| *number).collect();
+            let mut tested = test_batch(&numbers).into_iter();
+            for (i, number) in wanted {
+                let member = number.and_then(|_| tested.next()).unwrap_or(Member::NONE);
+                if !ended(&runs[i]) {
+                    runs[i].push(member);
+                }
             }
         }
-        members
+        runs
     }
 
     /// The lengths of the three chains, and where Fermat's test alone finds others, those.
@@ -179,7 +194,7 @@ impl Origin {
 
     /// The whole check: the longest chain, where it is at least `target` long and normalised.
     pub fn check(&self, target: ChainLength) -> Result<PrimeChain, PrimeChainError> {
-        let runs = [self.run(false), self.run(true)];
+        let runs = self.runs();
         let (lengths, fermat) = self.both_lengths(&runs);
         let chain = lengths.longest();
         if chain.length < target {
@@ -199,7 +214,7 @@ impl Origin {
 
     /// The lengths of the three chains, for who wants to know them whatever they are.
     pub fn lengths(&self) -> Lengths {
-        self.both_lengths(&[self.run(false), self.run(true)]).0
+        self.both_lengths(&self.runs()).0
     }
 }
 

@@ -1,6 +1,8 @@
 //! The test of one number of a chain: the reference implementation's Fermat and Euler-Lagrange-Lifchitz tests, both from
 //! one modular power. Used by [`super::check`].
 
+#[cfg(target_arch = "x86_64")]
+use super::ifma;
 use super::montgomery::Modulus;
 use super::number::{LIMBS, Number};
 
@@ -75,16 +77,62 @@ fn test_width<const N: usize>(n: &Number) -> Member {
     let modulus = narrow(n);
     let field = Modulus::new(&modulus);
     let root = field.power_of_two(&narrow(&less.shifted_right(1)));
-    let remainder = field.plain(&field.square(&root));
-    let root = field.plain(&root);
+    let square = field.plain(&field.square(&root));
+    judge(&modulus, &field.plain(&root), &square)
+}
+
+/// What `root`, which is 2^((n-1)/2) modulo an odd n, and its square say of n.
+fn judge<const N: usize>(n: &[u64; N], root: &[u64; N], square: &[u64; N]) -> Member {
     let one: [u64; N] = std::array::from_fn(|i| u64::from(i == 0));
-    let mut minus_one = modulus;
+    let mut minus_one = *n;
     minus_one[0] -= 1;
-    let expected = match modulus[0] % 8 {
-        1 | 7 => one,
-        _ => minus_one,
-    };
-    Member { fermat: remainder == one, lifchitz: root == expected, fraction: fraction(&modulus, &remainder) }
+    let expected = if matches!(n[0] % 8, 1 | 7) { one } else { minus_one };
+    Member { fermat: *square == one, lifchitz: *root == expected, fraction: fraction(n, square) }
+}
+
+/// Numbers that are tested together: as many as the processor does at once.
+pub(super) const BATCH: usize = 8;
+
+/// Whether up to [`BATCH`] numbers are tested in much less time than one after the other.
+pub(super) fn batches_are_fast() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return ifma::available();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// The powers of up to [`BATCH`] numbers at once; `None` where this processor, or one of the numbers, is not fit for it.
+#[cfg(target_arch = "x86_64")]
+fn powers(numbers: &[Number]) -> Option<[ifma::Powers; BATCH]> {
+    let fit = |n: &Number| n.0[0] & 1 == 1 && (2..=ifma::BITS_MAX).contains(&n.bits());
+    if numbers.len() < 2 || numbers.len() > BATCH || !ifma::available() || !numbers.iter().all(fit) {
+        return None;
+    }
+    // Lanes left over repeat the first number.
+    Some(ifma::powers(&std::array::from_fn(|lane| *numbers.get(lane).unwrap_or(&numbers[0]))))
+}
+
+/// Tests each of up to [`BATCH`] numbers above 1.
+pub(super) fn test_batch(numbers: &[Number]) -> Vec<Member> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(powers) = powers(numbers) {
+        // Limbs enough for the longest number that comes here.
+        const N: usize = ifma::BITS_MAX.div_ceil(64) as usize;
+        let narrow = |number: &Number| -> [u64; N] { std::array::from_fn(|i| number.0[i]) };
+        let judged = numbers.iter().zip(&powers);
+        return judged.map(|(n, p)| judge(&narrow(n), &narrow(&p.root), &narrow(&p.square))).collect();
+    }
+    numbers.iter().map(Member::test).collect()
+}
+
+/// Fermat's test of each of up to [`BATCH`] numbers: bit `i` is set where number `i` passes.
+pub(super) fn batch_passes_fermat(numbers: &[Number]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(powers) = powers(numbers) {
+        let passes = powers.iter().take(numbers.len()).map(|p| p.square.bits() == 1);
+        return passes.rev().fold(0, |bits, passes| bits << 1 | u32::from(passes));
+    }
+    numbers.iter().rev().fold(0, |bits, n| bits << 1 | u32::from(passes_fermat(n)))
 }
 
 /// `floor((n - r) * 2^24 / n)`, where r is below n; `None` where r is 0.
@@ -146,6 +194,9 @@ mod tests {
         let number = Number::from_le_bytes(bytes).unwrap();
         assert_eq!(Member::test(&number), oracle(&n), "{n:x}");
         assert_eq!(passes_fermat(&number), oracle(&n).fermat, "{n:x}");
+        let pair = [number, Number::from_le_bytes(&[13]).unwrap()];
+        assert_eq!(test_batch(&pair), pair.map(|n| Member::test(&n)), "{n:x}");
+        assert_eq!(batch_passes_fermat(&pair), 2 | u32::from(oracle(&n).fermat), "{n:x}");
     }
 
     proptest! {

@@ -8,6 +8,8 @@
 //! [`check_prime_chain`] serves node and pool, [`PrimeSearcher`] the miner.
 
 mod check;
+#[cfg(target_arch = "x86_64")]
+mod ifma;
 mod length;
 mod member;
 mod montgomery;

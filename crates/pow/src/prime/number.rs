@@ -7,6 +7,14 @@ pub(super) const LIMBS: usize = 32;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Number(pub(super) [u64; LIMBS]);
 
+impl From<u64> for Number {
+    fn from(value: u64) -> Self {
+        let mut limbs = [0; LIMBS];
+        limbs[0] = value;
+        Self(limbs)
+    }
+}
+
 impl Number {
     /// The number of these little-endian bytes; `None` where it needs more than 2048 bits.
     pub(super) fn from_le_bytes(bytes: &[u8]) -> Option<Self> {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lode_primitives::Multiplier;
 
 use super::check::{Origin, PrimeChain, PrimeChainError};
-use super::length::ChainLength;
-use super::member::passes_fermat;
+use super::length::{ChainKind, ChainLength};
+use super::member::{BATCH, batch_passes_fermat};
 use super::number::Number;
 use super::sieve::{Hopes, SIEVE_SIZE, Sieve};
 use crate::sha256d::{Prepared, block::Compressor};
@@ -108,27 +108,87 @@ impl PrimeSearcher {
         // Enough factors for the length, and not more bits than it is worth.
         let factors = (length as usize).saturating_sub(2).min(MULTIPLIER_PRIMES.len());
         let factor: u64 = MULTIPLIER_PRIMES[..factors].iter().product();
-        let number = |value: u64| Number::from_le_bytes(&value.to_le_bytes()).expect("eight bytes fit");
         let Some(hash) = Number::from_le_bytes(hash) else { return 0 };
-        let Some(fixed) = hash.times(&number(factor)) else { return 0 };
+        let Some(fixed) = hash.times(&Number::from(factor)) else { return 0 };
         if !self.sieve.sieve(&fixed, length, stopped) {
             return 0;
         }
         let mut tests = 0;
-        for (t, hopes) in self.sieve.candidates() {
-            if stopped() {
+        let mut candidates = self.sieve.candidates();
+        // Chains begun: the last one is gone on with first, so there are never many.
+        let mut begun: Vec<Attempt> = Vec::new();
+        while !stopped() {
+            while begun.len() < BATCH {
+                let Some((t, hopes)) = candidates.next() else { break };
+                begun.extend(Attempt::begin(t, hopes));
+            }
+            if begun.is_empty() {
                 break;
             }
-            let Some(origin) = fixed.times(&number(u64::from(t))) else { continue };
-            if has_chain(&origin, length, hopes, &mut tests) {
-                // At most 2^18 times 30 bits.
-                let multiplier = factor * u64::from(t);
-                if let Some((multiplier, chain)) = settle(header, multiplier, target) {
-                    found(multiplier, chain);
+            let batch = begun.split_off(begun.len().saturating_sub(BATCH));
+            // An origin here has at most 256 + 30 + 18 bits, doubled a few times.
+            let numbers: Vec<Number> =
+                batch.iter().map(|attempt| attempt.number(&fixed).expect("far below 2048 bits")).collect();
+            tests += numbers.len() as u64;
+            let passed = batch_passes_fermat(&numbers);
+            for (i, attempt) in batch.into_iter().enumerate().filter(|(i, _)| passed >> i & 1 == 1) {
+                debug_assert!(i < BATCH);
+                for next in attempt.next() {
+                    if next.index < length {
+                        begun.push(next);
+                        continue;
+                    }
+                    // At most 2^18 times 30 bits.
+                    let multiplier = factor * u64::from(next.multiplier);
+                    if let Some((multiplier, chain)) = settle(header, multiplier, target) {
+                        found(multiplier, chain);
+                    }
                 }
             }
         }
         tests
+    }
+}
+
+/// A chain on the way: its numbers before `index` are prime.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    multiplier: u32,
+    kind: ChainKind,
+    index: u32,
+    /// Its first number is that of a bi-twin chain too, which is to be tried as well.
+    bi_twin_too: bool,
+}
+
+impl Attempt {
+    /// The attempts that a multiplier is worth.
+    fn begin(multiplier: u32, hopes: Hopes) -> impl Iterator<Item = Self> {
+        let attempt = |kind, bi_twin_too| Self { multiplier, kind, index: 0, bi_twin_too };
+        let first = if hopes.cunningham1 {
+            Some(attempt(ChainKind::Cunningham1, hopes.bi_twin))
+        } else {
+            hopes.bi_twin.then(|| attempt(ChainKind::BiTwin, false))
+        };
+        let second = hopes.cunningham2.then(|| attempt(ChainKind::Cunningham2, false));
+        first.into_iter().chain(second)
+    }
+
+    /// The number to test next.
+    fn number(&self, fixed: &Number) -> Option<Number> {
+        let (k, above) = match self.kind {
+            ChainKind::Cunningham1 => (self.index, false),
+            ChainKind::Cunningham2 => (self.index, true),
+            ChainKind::BiTwin => (self.index / 2, self.index % 2 == 1),
+        };
+        let centre = fixed.times(&Number::from(u64::from(self.multiplier)))?.shifted_left(k)?;
+        if above { centre.plus(1) } else { centre.minus(1) }
+    }
+
+    /// What to go on with after its number passed.
+    fn next(self) -> impl Iterator<Item = Self> {
+        let next = Self { index: self.index + 1, bi_twin_too: false, ..self };
+        let bi_twin = self.bi_twin_too.then_some(Self { kind: ChainKind::BiTwin, ..next });
+        std::iter::once(next).chain(bi_twin)
     }
 }
 
@@ -140,28 +200,6 @@ fn worth_sieving(hash: &[u8; 32]) -> bool {
     hash[31] & 0x80 != 0
         && hash[0] & 1 == 0
         && hash.iter().rev().fold(0, |rest, &byte| (rest << 8 | u64::from(byte)) % HASH_FACTOR) == 0
-}
-
-/// Whether one of the chains hoped for has `length` members that pass Fermat's test.
-fn has_chain(origin: &Number, length: u32, hopes: Hopes, tests: &mut u64) -> bool {
-    let mut passes = |k: u32, above: bool| {
-        *tests += 1;
-        let n =
-            origin.shifted_left(k).and_then(|centre| if above { centre.plus(1) } else { centre.minus(1) });
-        n.is_some_and(|n| passes_fermat(&n))
-    };
-    // The first two numbers serve two chains each.
-    let below = (hopes.cunningham1 || hopes.bi_twin) && passes(0, false);
-    if below && hopes.cunningham1 && (1..length).all(|k| passes(k, false)) {
-        return true;
-    }
-    let wanted_above = hopes.cunningham2 || (hopes.bi_twin && below && length > 1);
-    let above = wanted_above && passes(0, true);
-    if above && hopes.cunningham2 && (1..length).all(|k| passes(k, true)) {
-        return true;
-    }
-    // below, above, below, above, ... `length` in all.
-    below && hopes.bi_twin && (length == 1 || above) && (2..length).all(|i| passes(i / 2, i % 2 == 1))
 }
 
 /// The exact check of a multiplier, halved as long as that makes its chain longer.
@@ -180,7 +218,7 @@ fn settle(header: &[u8; 80], mut multiplier: u64, target: ChainLength) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ChainKind, check_prime_chain};
+    use crate::check_prime_chain;
 
     #[test]
     fn finds_chains_that_the_check_accepts() {
