@@ -148,11 +148,12 @@ impl Coins {
         }
     }
 
-    /// Writes every change to `changes`.
+    /// Writes every change to `changes`, in the database's order, which it takes in faster than any other.
     pub(crate) fn write(&self, changes: &mut Changes) {
-        for (outpoint, slot) in &self.slots {
+        let mut dirty: Vec<_> = self.slots.iter().filter(|(_, slot)| slot.dirty).collect();
+        dirty.sort_unstable_by_key(|(outpoint, _)| **outpoint);
+        for (outpoint, slot) in dirty {
             match &slot.utxo {
-                _ if !slot.dirty => {}
                 Some(utxo) => changes.put_utxo(outpoint, utxo),
                 None => changes.delete_utxo(outpoint),
             }

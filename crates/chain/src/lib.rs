@@ -6,7 +6,8 @@
 //! time comes with each call.
 //!
 //! ```text
-//! chain        the writer: accept, activate, flush          rules/    what is valid, as functions
+//! chain        the writer: accept, flush                    rules/    what is valid, as functions
+//!   activate   which chain is best, and becoming it         mempool/  what is not in a block yet
 //!   open       first start, recovery, pruning               retarget  which bits come next
 //!   query      everything that only reads                   connect   a block against the unspent outputs
 //! tree         all headers, in memory                       undo      what a block spent
@@ -40,6 +41,7 @@
 //! A full disk shows in step 1 or 2 as an error that leaves everything as it was, in step 3 as one after which the
 //! chain takes no more blocks ([`StoreError::Stopped`]): memory is then ahead of the disk, which the next start makes up.
 
+mod activate;
 mod cache;
 mod chain;
 mod connect;

@@ -30,8 +30,9 @@ pub const PRUNE_LEAST_MIB: u64 = 550;
 /// A block file is closed and the next begun before it grows past this.
 pub const BLOCK_FILE_BYTES: u64 = 128 << 20;
 
-/// Memory for coins between flushes, in bytes, unless told otherwise.
-pub const CACHE_BYTES: usize = 450 << 20;
+/// Memory for coins between flushes, in bytes, unless told otherwise. While a flush of a full one lasts it takes as much
+/// again.
+pub const CACHE_BYTES: usize = 256 << 20;
 
 /// Seconds between flushes while the tip is recent: what has to be replayed after a kill.
 pub const FLUSH_SECONDS: u32 = 60;

@@ -334,16 +334,15 @@ fn scripts_run_with_every_rule() {
         tx
     };
     // (script paid to, what unlocks it wrongly, what does)
-    let cases: [(Vec<u8>, Vec<u8>, Vec<u8>, &str); 2] = [
+    let cases = [
         (
             lode_script::build::p2sh_of(&[0x87]),
-            vec![0x51, 0x52, 1, 0x87],
-            vec![0x51, 0x51, 1, 0x87],
-            "script",
+            [0x51, 0x52, 1, 0x87].to_vec(),
+            [0x51, 0x51, 1, 0x87].to_vec(),
         ),
-        (vec![0x87], vec![0x51, 0x52], vec![0x51, 0x51], "script"),
+        (vec![0x87], vec![0x51, 0x52], vec![0x51, 0x51]),
     ];
-    for (script, bad, good, _) in cases {
+    for (script, bad, good) in cases {
         let made = pay(&world, script);
         let outpoint = OutPoint { txid: made.txid(), vout: 0 };
         for (script_sig, wanted) in [(bad, false), (good, true)] {
@@ -594,4 +593,50 @@ fn an_interval_may_not_begin_long_before_the_last_ended() {
     assert_eq!(chain.least_time(), last - 600);
     assert_eq!(accept(&mut chain, last - 601), "time-timewarp-attack");
     assert_eq!(accept(&mut chain, last - 600), "valid");
+}
+
+/// Scripts below an assumed-valid block are not run once two weeks' worth of headers stand on top; all else is checked.
+#[test]
+fn assumed_valid_means_scripts_only() {
+    let mut world = World::new("regtest", 101);
+    let source = world.coins[0];
+    let mut made = spend(&[source], &[SUBSIDY]);
+    made.outputs[0].script_pubkey = vec![0]; // false: never spendable
+    let theft = spend(&[OutPoint { txid: made.txid(), vout: 0 }], &[SUBSIDY]);
+    let below: Vec<Block> = (1..=101)
+        .map(|height| world.chain.block(&world.chain.entry_at(height).unwrap().hash()).unwrap().unwrap())
+        .collect();
+    let bad = world.with(vec![made, theft]);
+    let mut headers: Vec<_> = below.iter().map(|block| block.header.clone()).collect();
+    headers.push(bad.header.clone());
+    for _ in 0..2_100 {
+        let mut next = Block { header: headers[headers.len() - 1].clone(), transactions: vec![] };
+        next.header.prev = next.header.hash();
+        next.header.time += 1;
+        mine(world.chain.coin(), &mut next);
+        headers.push(next.header);
+    }
+    // (assumed valid, headers known, whether the block passes)
+    for (assumed, known, passes) in [
+        (Some(bad.hash()), headers.len(), true),
+        (Some(headers[110].hash()), headers.len(), true),
+        (None, headers.len(), false),
+        (Some(bad.hash()), 101 + 2_016, false), // two weeks, and not more
+        (Some(headers[90].hash()), headers.len(), false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = ChainOptions::new(world.chain.coin(), dir.path());
+        options.assume_valid = assumed;
+        let mut chain = Chain::open(options).unwrap();
+        let now = headers[headers.len() - 1].time;
+        chain.accept_headers(&headers[..known], now).unwrap();
+        for block in &below {
+            chain.accept_block(block.clone(), now).unwrap();
+        }
+        let reason = chain.accept_block(bad.clone(), now).map_err(|error| error.reject_reason());
+        match passes {
+            true => assert_eq!(reason.unwrap().connected.len(), 1),
+            false => assert!(reason.unwrap_err().starts_with("block-script-verify-flag-failed")),
+        }
+    }
 }
