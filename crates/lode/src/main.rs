@@ -9,6 +9,7 @@ mod log;
 mod logging;
 mod mine;
 mod node;
+mod pool;
 mod runtime;
 mod settings;
 mod stack;
@@ -33,6 +34,8 @@ struct Lode {
 enum Command {
     /// Play the whole story on this machine: a node, a pool, two miners, a dashboard
     Up(up::Args),
+    /// Run a pool, on the embedded node or on nodes of your own
+    Pool(pool::Args),
     /// Run a full node
     Node(node::Args),
     /// Mine on the CPU for any Stratum pool
@@ -51,7 +54,7 @@ impl Command {
     /// What is logged by default: commands that tell their own story say the rest only where something is wrong.
     const fn log_level(&self) -> &'static str {
         match self {
-            Self::Node(_) => "info",
+            Self::Node(_) | Self::Pool(_) => "info",
             _ => "warn",
         }
     }
@@ -59,6 +62,7 @@ impl Command {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Up(args) => up::run(args),
+            Self::Pool(args) => pool::run(args),
             Self::Node(args) => node::run(args),
             Self::Mine(args) => mine::run(args),
             Self::Load(args) => load::run(args),

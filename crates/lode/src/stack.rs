@@ -96,7 +96,7 @@ fn metrics() -> Option<PrometheusHandle> {
     PrometheusBuilder::new().install_recorder().ok()
 }
 
-fn ledger_options(settings: &Settings, coin: &'static Coin) -> anyhow::Result<LedgerOptions> {
+pub(crate) fn ledger_options(settings: &Settings, coin: &'static Coin) -> anyhow::Result<LedgerOptions> {
     let payout = &settings.payout;
     let fee = match (&payout.fee_address, payout.fee_basis_points) {
         (_, 0) => None,
@@ -120,7 +120,7 @@ fn ledger_options(settings: &Settings, coin: &'static Coin) -> anyhow::Result<Le
     Ok(options)
 }
 
-fn node_options(settings: &Settings, coin: &'static Coin) -> NodeOptions {
+pub(crate) fn node_options(settings: &Settings, coin: &'static Coin) -> NodeOptions {
     let node = &settings.node;
     let mut options = NodeOptions::new(coin, &settings.data_dir);
     let host = if coin.network.is_private() { [127, 0, 0, 1] } else { [0, 0, 0, 0] };
@@ -133,7 +133,7 @@ fn node_options(settings: &Settings, coin: &'static Coin) -> NodeOptions {
 }
 
 /// The nodes to mine on: those of the settings, else the embedded one.
-pub(crate) fn nodes(
+fn nodes(
     settings: &Settings,
     coin: &'static Coin,
     embedded: Option<&NodeHandle>,

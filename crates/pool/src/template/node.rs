@@ -94,6 +94,12 @@ impl RpcNode {
         self.client.address()
     }
 
+    /// Whether it answers, follows the pool's chain and gives work; for `lode pool --check`.
+    pub async fn check(&self) -> Result<Arc<Template>, NodeError> {
+        self.check_chain().await?;
+        Ok(self.template(None).await?.0)
+    }
+
     /// Makes sure that the node follows the pool's chain.
     pub(super) async fn check_chain(&self) -> Result<(), NodeError> {
         let expected = self.coin.genesis_block().hash();
