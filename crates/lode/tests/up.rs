@@ -105,7 +105,7 @@ fn a_taken_port_and_a_directory_in_use_are_told_with_the_way_out() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for (flag, said) in
-        [("--stratum-bind", "cannot listen on"), ("--web-bind", "--web.bind"), ("--rpc-bind", "listen")]
+        [("--stratum-bind", "cannot listen on"), ("--web-bind", "--web-bind"), ("--rpc-bind", "listen")]
     {
         let output = lode_up(data_dir.path(), &[flag, &address]).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
