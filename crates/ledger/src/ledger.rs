@@ -15,7 +15,7 @@ use crate::codec::{SnapshotError, decode_state, encode_state};
 use crate::log::{Dictionary, LogError, LogOptions, RawShare, Recovery, SegmentHeader, Share, ShareLog};
 use crate::payout::{PayoutSnapshot, Rules, Split, SplitInput};
 use crate::records::RecordFile;
-use crate::registry::{Account, Registry, RegistryError, TemplateRef, Worker};
+use crate::registry::{Account, MAX_WORKERS, Registry, RegistryError, TemplateRef, Worker};
 use crate::window::{HOUR_MS, SLICES, Sum, Window, WindowKind};
 
 /// How the books are kept.
@@ -196,7 +196,7 @@ impl Ledger {
     fn sweep(&mut self) {
         let window = &self.window;
         self.registry.sweep(|slot| window.worker(slot).shares > 0);
-        self.sweep_at = (self.registry.len() * 2).max(SWEEP_MIN);
+        self.sweep_at = (self.registry.len() * 2).clamp(SWEEP_MIN, MAX_WORKERS);
     }
 
     /// Waits until all recorded shares are on the disk.
@@ -227,6 +227,13 @@ impl Ledger {
     ) -> Result<Arc<Split>, LedgerError> {
         self.window.set_network(template.network_units);
         self.window.expire(now_ms);
+        let tip_height = template.height.saturating_sub(1);
+        if self.books.at(&template.prev).is_err()
+            && self.books.candidates(&template.prev, tip_height).is_empty()
+        {
+            // All open blocks of the pool's own are higher than the tip: none can be below it.
+            self.books.place(template.prev, tip_height, None)?;
+        }
         let base = Arc::clone(self.books.at(&template.prev)?);
         let total = self.window.total();
         let work: Vec<(Arc<Account>, u128)> = match payees {
@@ -261,6 +268,11 @@ impl Ledger {
         }
         self.store.append(FOUND, &[&encode_found(&hash, snapshot)])?;
         self.found.insert(hash, snapshot.clone());
+        // Where all blocks are the pool's own no tip has ever to be placed: this is the occasion to let go of old ones.
+        let split = &snapshot.split;
+        if let Err(error) = self.make_final(&split.tip, split.height.saturating_sub(1)) {
+            tracing::error!("the file of the balances could not be written anew, it is tried again: {error}");
+        }
         Ok(true)
     }
 
@@ -358,7 +370,8 @@ fn first_needed(headers: &[SegmentHeader], window: WindowKind, now_ms: u64) -> u
 #[derive(Default)]
 struct Replay {
     segment: u64,
-    workers: HashMap<u32, Arc<Worker>>,
+    /// By their index in the segment's dictionary.
+    workers: Vec<Option<Arc<Worker>>>,
     units: Option<u128>,
     failure: Option<RegistryError>,
 }
@@ -378,24 +391,25 @@ impl Replay {
         }
         let units_before = self.units.unwrap_or(segment.units_before);
         self.units = Some(units_before + u128::from(share.credit.to_units()));
-        let Some(record) = dictionary.show(&share) else { return };
-        let worker = match self.workers.get(&share.worker) {
-            Some(worker) => worker,
-            None => {
-                let entered = registry
-                    .account(&record.account.name, &record.account.script)
-                    .and_then(|account| registry.worker(&account, record.worker));
-                match entered {
-                    Ok(worker) => self.workers.entry(share.worker).or_insert(worker),
-                    Err(error) => {
-                        self.failure.get_or_insert(error);
-                        return;
-                    }
+        let index = share.worker as usize;
+        if self.workers.len() <= index {
+            self.workers.resize(index + 1, None);
+        }
+        if self.workers[index].is_none() {
+            let Some(record) = dictionary.show(&share) else { return };
+            let entered = registry
+                .account(&record.account.name, &record.account.script)
+                .and_then(|account| registry.worker(&account, record.worker));
+            match entered {
+                Ok(worker) => self.workers[index] = Some(worker),
+                Err(error) => {
+                    self.failure.get_or_insert(error);
                 }
             }
-        };
+        }
+        let Some(worker) = &self.workers[index] else { return };
+        let Some(network_units) = dictionary.network_units(share.template) else { return };
         let slots = (worker.slot, worker.account().slot);
-        let network_units = record.template.network_units;
         window.push(slots, share.credit.to_units(), share.time_ms, units_before, network_units);
     }
 }

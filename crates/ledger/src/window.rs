@@ -5,7 +5,7 @@
 //! depends on nothing but the log (its times, or its running sum of work), so a window rebuilt after a restart is the
 //! same window.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Which shares count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,10 @@ struct Slice {
 pub(crate) struct Window {
     kind: WindowKind,
     slices: VecDeque<Slice>,
-    /// Of the newest slice: where each worker's entry is.
-    places: HashMap<u32, usize>,
+    /// Where each worker's entry in the newest slice is: that slice's number, and the place.
+    places: Vec<(u64, usize)>,
+    /// The newest slice's number, from 1.
+    slice: u64,
     workers: Vec<Sum>,
     /// Account slot of each worker slot with work in the window.
     account_of: Vec<u32>,
@@ -80,7 +82,8 @@ impl Window {
         Self {
             kind,
             slices: VecDeque::new(),
-            places: HashMap::new(),
+            places: Vec::new(),
+            slice: 0,
             workers: Vec::new(),
             account_of: Vec::new(),
             accounts: Vec::new(),
@@ -132,19 +135,26 @@ impl Window {
             if let Some(slice) = self.slices.back_mut() {
                 slice.entries.shrink_to_fit();
             }
-            self.places.clear();
+            self.slice += 1;
             self.slices.push_back(Slice { key, units: 0, entries: Vec::new(), first_ms: time_ms });
             self.expire(time_ms);
         }
         let slice = self.slices.back_mut().expect("a slice was pushed above, and expiry leaves the newest");
         slice.units += u128::from(units);
-        let place = self.places.get(&worker).map(|place| &mut slice.entries[*place]);
+        let slot = worker as usize;
+        if self.places.len() <= slot {
+            self.places.resize(slot + 1, (0, 0));
+        }
+        let place = match self.places[slot] {
+            (number, place) if number == self.slice => slice.entries.get_mut(place),
+            _ => None,
+        };
         match place
             .and_then(|entry| Some((entry.units.checked_add(units)?, entry.shares.checked_add(1)?, entry)))
         {
             Some((sum, shares, entry)) => (entry.units, entry.shares) = (sum, shares),
             None => {
-                self.places.insert(worker, slice.entries.len());
+                self.places[slot] = (self.slice, slice.entries.len());
                 slice.entries.push(Entry { worker, shares: 1, units });
             }
         }
@@ -194,9 +204,6 @@ impl Window {
                 sum.units -= u128::from(units);
                 sum.shares -= u64::from(shares);
             }
-        }
-        if self.slices.is_empty() {
-            self.places.clear();
         }
     }
 

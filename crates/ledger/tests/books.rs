@@ -84,6 +84,10 @@ fn a_small_class_pays_some_now_and_the_others_at_the_next_block() {
     assert!(state.balance(miners[8].account().script()) < 0);
     assert_eq!(small.carried(), Amount::from_sat(110_000_000 * 15));
 
+    // Work goes on below it too, where a node has refused it.
+    let again = ledger.split(&template, reward, &Payees::Window, HOUR).unwrap();
+    assert_eq!(again.base, BlockHash::ZERO);
+
     // A tip on another branch knows nothing of that block; one above it does.
     assert_eq!(ledger.unplaced(&hash(9), 101).len(), 1);
     ledger.place(hash(9), 101, None).unwrap();
@@ -95,4 +99,39 @@ fn a_small_class_pays_some_now_and_the_others_at_the_next_block() {
     let all = ledger.split(&next, reward, &Payees::Window, HOUR).unwrap().snapshot(Limits::NONE);
     ledger.found(hash(4), &all).unwrap();
     assert!(ledger.balances_at(&hash(4)).unwrap().entries.is_empty());
+}
+
+#[test]
+fn where_every_block_is_the_pools_own_the_books_stay_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = Ledger::open(options(dir.path()), HOUR).unwrap();
+    let work = TemplateRef::new(1, hash(0), 1000.0);
+    for n in 1..=3 {
+        let worker = miner(&mut ledger, n);
+        ledger.record(&[share(&worker, &work, f64::from(n), HOUR)]).unwrap();
+    }
+    let block = |n: u32| {
+        let mut hash = hash(1);
+        hash.0[..4].copy_from_slice(&n.to_le_bytes());
+        hash
+    };
+    let blocks = 700;
+    for n in 1..=blocks {
+        let template = TemplateRef::new(n, block(n - 1), 1000.0);
+        let split = ledger.split(&template, Amount::from_coins(1), &Payees::Window, HOUR).unwrap();
+        ledger.found(block(n), &split.snapshot(Limits { outputs: 3, bytes: 93 })).unwrap();
+    }
+    let open = ledger.open_blocks().count();
+    assert!((200..=240).contains(&open), "{open}");
+    assert!(std::fs::metadata(dir.path().join("balances")).unwrap().len() < 200_000);
+    let before = ledger.balances_at(&block(blocks)).unwrap();
+    assert_eq!(before.entries.iter().map(|entry| entry.amount).sum::<i64>(), 0);
+    drop(ledger);
+    let (ledger, _) = Ledger::open(options(dir.path()), HOUR).unwrap();
+    let after = ledger.balances_at(&block(blocks)).unwrap();
+    let shown =
+        |state: &lode_ledger::State| state.entries.iter().map(|e| (e.amount, e.seen)).collect::<Vec<_>>();
+    assert_eq!(shown(&after), shown(&before));
+    // What is final is not asked about any more.
+    assert!(ledger.balances_at(&block(1)).is_err());
 }

@@ -13,7 +13,7 @@ use lode_ledger::{
 };
 use lode_node::rpc::client::{RpcAuth, RpcClient};
 use lode_pool::journal::{BlockState, FoundBlock, Journal};
-use lode_pool::template::{Node, RpcNode, Sources, Template};
+use lode_pool::template::{EmbeddedNode, Node, RpcNode, Sources, Template};
 use lode_pool::watch::Watch;
 use lode_primitives::{
     Amount, BlockHash, Decode, Encode, Header, OutPoint, SEQUENCE_FINAL, Target, Transaction, TxIn, TxOut,
@@ -443,4 +443,37 @@ async fn litecoins_blocks_carry_their_extension_block() {
         snapshot.check(&coinbase(&daemon, hash, coin)).unwrap();
         prev = hash;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_node_gives_templates_and_takes_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = lode_node::NodeOptions::new(bitcoin(), dir.path().join("node"));
+    options.network = false;
+    let node = lode_node::start(options).await.unwrap();
+    let pool = Pool::start(dir.path(), bitcoin(), vec![Node::Embedded(EmbeddedNode::new(node.clone()))]);
+    let (mut prev, mut first) = (node.tip().hash, None);
+    // All blocks are the pool's own, as they are on a network with nobody else.
+    for _ in 0..101 {
+        let template = pool.template(|template| template.prev == prev).await;
+        let found = pool.mine(&template, Limits { outputs: 2, bytes: 100 }).await;
+        prev = found.hash;
+        first.get_or_insert(prev);
+        pool.found(found).await;
+        assert_eq!(pool.balance_sum_and_size(&prev).0, 0);
+    }
+    let first = first.unwrap();
+    pool.state(first, |state, settled| settled && *state == BlockState::Confirmed { depth: 100 }).await;
+    assert_eq!(node.tip().hash, prev);
+    // What the node refuses is told with its reason.
+    let template = pool.template(|template| template.prev == prev).await;
+    let snapshot = pool.snapshot(&template, Limits::NONE).await;
+    let mut outputs = snapshot.outputs();
+    outputs[0].value = Amount::from_sat(outputs[0].value.to_sat() + 1);
+    let bad = pool.solve(&template, snapshot, outputs);
+    let hash = bad.hash;
+    pool.found(bad).await;
+    pool.state(hash, |state, _| *state == BlockState::Rejected { reason: "bad-cb-amount".into() }).await;
+    pool.stop().await;
+    node.shutdown().await;
 }

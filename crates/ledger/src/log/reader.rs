@@ -1,6 +1,5 @@
 //! Reading segments: scanning for damage, replaying shares, `lode log`.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use lode_primitives::BlockHash;
 use super::format::{FRAME_MAGIC, Frame, HEADER_LEN, Record, SegmentHeader};
 use super::{LogError, io};
 use crate::Credit;
+use crate::registry::Mark;
 
 /// Ending of segment files.
 const SUFFIX: &str = ".shares";
@@ -56,10 +56,39 @@ pub struct TemplateEntry {
 /// A segment's dictionary as far as it has been read. A salvaged segment may have gaps.
 #[derive(Debug, Default)]
 pub(crate) struct Dictionary {
-    accounts: HashMap<u32, AccountEntry>,
+    accounts: Table<AccountEntry>,
     /// Account index and name.
-    workers: HashMap<u32, (u32, String)>,
-    templates: HashMap<u16, TemplateEntry>,
+    workers: Table<(u32, String)>,
+    templates: Table<TemplateEntry>,
+}
+
+/// Entries by index.
+#[derive(Debug)]
+struct Table<T>(Vec<Option<T>>);
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Table<T> {
+    /// `None` for an index that no writer makes: it would cost memory.
+    fn insert(&mut self, index: u32, entry: T) -> Option<()> {
+        let index = index as usize;
+        if index > Mark::INDEX_MAX as usize {
+            return None;
+        }
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, || None);
+        }
+        self.0[index] = Some(entry);
+        Some(())
+    }
+
+    fn get(&self, index: u32) -> Option<&T> {
+        self.0.get(index as usize)?.as_ref()
+    }
 }
 
 impl Dictionary {
@@ -67,18 +96,18 @@ impl Dictionary {
     fn apply(&mut self, record: &Record<'_>, base_ms: u64, sequence: u64) -> Option<Option<RawShare>> {
         match *record {
             Record::Account { index, name, script } => {
-                self.accounts.insert(index, AccountEntry { name: name.into(), script: script.into() });
+                self.accounts.insert(index, AccountEntry { name: name.into(), script: script.into() })?;
             }
             Record::Worker { index, account, name } => {
-                self.accounts.get(&account)?;
-                self.workers.insert(index, (account, name.into()));
+                self.accounts.get(account)?;
+                self.workers.insert(index, (account, name.into()))?;
             }
             Record::Template { index, height, prev, network_units } => {
-                self.templates.insert(index, TemplateEntry { height, prev, network_units });
+                self.templates.insert(index.into(), TemplateEntry { height, prev, network_units })?;
             }
             Record::Share { template, worker, offset_ms, credit } => {
-                self.workers.get(&worker)?;
-                self.templates.get(&template)?;
+                self.workers.get(worker)?;
+                self.templates.get(template.into())?;
                 let time_ms = base_ms.saturating_add(u64::from(offset_ms));
                 return Some(Some(RawShare { sequence, time_ms, worker, template, credit }));
             }
@@ -86,16 +115,21 @@ impl Dictionary {
         Some(None)
     }
 
+    /// The network's difficulty by a template, credit units.
+    pub(crate) fn network_units(&self, template: u16) -> Option<u128> {
+        self.templates.get(template.into()).map(|template| template.network_units)
+    }
+
     /// `share` with its names; only for shares that this dictionary's segment has handed out.
     pub(crate) fn show(&self, share: &RawShare) -> Option<ShareRecord<'_>> {
-        let (account, worker) = self.workers.get(&share.worker)?;
+        let (account, worker) = self.workers.get(share.worker)?;
         Some(ShareRecord {
             sequence: share.sequence,
             time_ms: share.time_ms,
-            account: self.accounts.get(account)?,
+            account: self.accounts.get(*account)?,
             worker,
             credit: share.credit,
-            template: self.templates.get(&share.template)?,
+            template: self.templates.get(share.template.into())?,
         })
     }
 }
