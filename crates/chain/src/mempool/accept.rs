@@ -41,21 +41,31 @@ pub struct Tested {
     pub fee: Amount,
 }
 
+impl Tested {
+    /// As taken, with nothing gone for it.
+    pub(super) const fn accepted(self) -> Accepted {
+        let Self { txid, wtxid, vsize, fee } = self;
+        Accepted { txid, wtxid, vsize, fee, removed: Vec::new() }
+    }
+}
+
 /// What a check worked out, for taking the transaction.
-struct Checked {
-    tested: Tested,
+pub(super) struct Checked {
+    pub tested: Tested,
     fee_delta: i64,
     adjusted_weight: usize,
     sigop_cost: usize,
-    candidate: Candidate,
+    pub candidate: Candidate,
     plan: Plan,
 }
 
 /// Where a transaction comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
+pub(super) enum Origin {
     /// A peer or a user: every rule.
     Relay,
+    /// With others that are to be taken together: every rule but that of its own fee.
+    Package,
     /// A disconnected block: it was mined once, so its fee and what policy limits to relay do not matter.
     Block,
 }
@@ -85,8 +95,7 @@ impl Mempool {
         if !self.by_txid.contains_key(&tested.txid) {
             return Err(MempoolError::Full);
         }
-        let Tested { txid, wtxid, vsize, fee } = tested;
-        Ok(Accepted { txid, wtxid, vsize, fee, removed })
+        Ok(Accepted { removed, ..tested.accepted() })
     }
 
     /// Whether the transaction would be taken; changes nothing.
@@ -134,7 +143,7 @@ impl Mempool {
         worst.map(|(_, slots)| slots.to_vec())
     }
 
-    fn add(
+    pub(super) fn add(
         &mut self,
         tx: Transaction,
         checked: Checked,
@@ -156,17 +165,19 @@ impl Mempool {
         );
         self.bytes += entry.memory();
         self.vsize += entry.vsize() as u64;
+        self.total_fee = self.total_fee.saturating_add(entry.fee.to_sat());
         let (removed, slot) = self.graph.apply(plan, Some((entry, candidate)));
         let removed = removed.into_iter().map(|entry| (self.forget(entry), Removal::Replaced)).collect();
         if let Some(slot) = slot {
             self.by_txid.insert(tested.txid, slot);
             self.by_wtxid.insert(tested.wtxid, slot);
+            self.by_time.insert((now, slot));
             self.spends.extend(tx.inputs.iter().map(|input| (input.prevout, slot)));
         }
         removed
     }
 
-    fn check(
+    pub(super) fn check(
         &self,
         tx: &Transaction,
         view: &dyn ChainView,
@@ -227,7 +238,7 @@ impl Mempool {
         let parents: BTreeSet<Slot> =
             tx.inputs.iter().filter_map(|input| self.by_txid.get(&input.prevout.txid)).copied().collect();
         let sibling = match origin {
-            Origin::Relay => truc::check(&self.graph, tx, vsize, &parents, &conflicts)?,
+            Origin::Relay | Origin::Package => truc::check(&self.graph, tx, vsize, &parents, &conflicts)?,
             Origin::Block => None,
         };
         conflicts.extend(sibling);
@@ -242,7 +253,7 @@ impl Mempool {
             children: children.into_iter().collect(),
         };
         let (candidate, plan) = self.check_cluster(candidate, vsize, &conflicts, sibling.is_some())?;
-        if origin == Origin::Relay && options.require_standard {
+        if origin != Origin::Block && options.require_standard {
             self.check_parents_dust(tx, &parents)?;
         }
         self.check_scripts(tx, &spent, view)?;
@@ -266,7 +277,7 @@ impl Mempool {
         Ok(MempoolError::MissingInputs(missing))
     }
 
-    fn check_fee(&self, fee: i64, vsize: usize, now: u32) -> Result<(), MempoolError> {
+    pub(super) fn check_fee(&self, fee: i64, vsize: usize, now: u32) -> Result<(), MempoolError> {
         let required = self.floor(now).fee(vsize as u64);
         if required > 0 && fee < required {
             return Err(MempoolError::BelowMempoolMinimum { fee, required });

@@ -108,6 +108,15 @@ pub enum MempoolError {
         /// Why the script failed.
         error: ScriptError,
     },
+    /// A package of too many transactions.
+    #[error("a package of {0} transactions; 25 are the most")]
+    PackageTooLarge(usize),
+    /// Another transaction of its package was refused.
+    #[error("another transaction of the package was refused")]
+    PackageFailed,
+    /// What is only taken together with others may replace nothing.
+    #[error("a package that pays only as a whole replaces nothing, and this would")]
+    PackageReplaces,
     /// There was no room, and everything else pays better.
     #[error("the mempool is full of transactions that pay better")]
     Full,
@@ -145,6 +154,9 @@ impl MempoolError {
             Self::ClusterTooLarge => "too-large-cluster",
             Self::MaxFeeExceeded { .. } => "max-fee-exceeded",
             Self::Script { error, .. } => return format!("mempool-script-verify-flag-failed ({error})"),
+            Self::PackageTooLarge(_) => "package-too-many-transactions",
+            Self::PackageFailed => "transaction failed",
+            Self::PackageReplaces => "bip125-replacement-disallowed",
             Self::Full => "mempool full",
             Self::Store(_) => "error",
         }

@@ -13,10 +13,11 @@ mod accept;
 mod error;
 mod graph;
 mod linearize;
+mod package;
 mod query;
 mod truc;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use lode_coins::Coin;
@@ -27,9 +28,10 @@ pub use error::MempoolError;
 pub use graph::Entry;
 use graph::{Graph, Slot};
 pub use linearize::{FeeSize, MAX_CLUSTER_COUNT};
+pub use package::MAX_PACKAGE_COUNT;
 pub use query::{EntryInfo, MempoolInfo};
 
-use crate::policy::{FeeRate, Standard};
+use crate::policy::{self, FeeRate, Standard};
 use crate::rules::tx::{self as rules, SequenceLocks};
 use crate::{ChainBlock, ChainView, Connected, StoreError, Utxo};
 
@@ -121,10 +123,14 @@ pub struct Mempool {
     by_wtxid: HashMap<Wtxid, Slot>,
     /// Which entry spends an output.
     spends: HashMap<OutPoint, Slot>,
+    /// Entries by when they came.
+    by_time: BTreeSet<(u32, Slot)>,
     /// Set by `prioritisetransaction`, also for transactions that are not here.
     deltas: HashMap<Txid, i64>,
     bytes: usize,
     vsize: u64,
+    /// What all entries pay, in satoshi.
+    total_fee: i64,
     floor: Floor,
     /// Counts additions and removals: tells a long poll whether anything changed.
     changes: u64,
@@ -140,9 +146,11 @@ impl Mempool {
             by_txid: HashMap::new(),
             by_wtxid: HashMap::new(),
             spends: HashMap::new(),
+            by_time: BTreeSet::new(),
             deltas: HashMap::new(),
             bytes: 0,
             vsize: 0,
+            total_fee: 0,
             floor: Floor::default(),
             changes: 0,
             sequence: 0,
@@ -154,8 +162,14 @@ impl Mempool {
         &self.options
     }
 
-    /// Adds `delta` satoshi to what the transaction counts for when fees are compared; also before it comes.
-    pub fn prioritise(&mut self, txid: Txid, delta: i64) {
+    /// Adds `delta` satoshi to what the transaction counts for when fees are compared; also before it comes. False where
+    /// that is not done because the transaction is here and has an output of dust, which must stay unprofitable alone.
+    pub fn prioritise(&mut self, txid: Txid, delta: i64) -> bool {
+        let has_dust =
+            |entry: &Entry| policy::dust_outputs(&entry.tx, self.options.standard.dust_rate).next().is_some();
+        if self.get(&txid).is_some_and(has_dust) {
+            return false;
+        }
         let total = self.deltas.get(&txid).copied().unwrap_or(0).saturating_add(delta);
         if total == 0 {
             self.deltas.remove(&txid);
@@ -167,6 +181,7 @@ impl Mempool {
             self.graph.reorder(slot);
             self.changes += 1;
         }
+        true
     }
 
     /// Every delta set by [`Mempool::prioritise`].
@@ -210,7 +225,10 @@ impl Mempool {
 
     /// Takes an entry that the graph gave up out of the tables.
     fn forget(&mut self, entry: Entry) -> Arc<Transaction> {
-        self.by_txid.remove(&entry.txid);
+        if let Some(slot) = self.by_txid.remove(&entry.txid) {
+            self.by_time.remove(&(entry.time, slot));
+        }
+        self.total_fee = self.total_fee.saturating_sub(entry.fee.to_sat());
         self.by_wtxid.remove(&entry.wtxid);
         for input in &entry.tx.inputs {
             self.spends.remove(&input.prevout);
@@ -232,8 +250,7 @@ impl Mempool {
     /// Gives up what has waited longer than the expiry. Call now and then.
     pub fn expire(&mut self, now: u32) -> Vec<(Arc<Transaction>, Removal)> {
         let oldest = now.saturating_sub(self.options.expiry);
-        let old = |slot: &Slot| self.graph.get(*slot).time < oldest;
-        let old: Vec<Slot> = self.graph.live().filter(old).collect();
+        let old: Vec<Slot> = self.by_time.range(..(oldest, 0)).map(|(_, slot)| *slot).collect();
         let all = self.with_descendants(old);
         self.remove(&all).into_iter().map(|tx| (tx, Removal::Expired)).collect()
     }

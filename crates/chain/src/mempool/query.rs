@@ -217,13 +217,12 @@ impl Mempool {
 
     /// The mempool in figures.
     pub fn info(&self, now: u32) -> MempoolInfo {
-        let total = self.graph.iter().map(|entry| entry.fee.to_sat()).fold(0, i64::saturating_add);
         MempoolInfo {
             count: self.len(),
             vsize: self.vsize,
             bytes: self.bytes,
             max_bytes: self.options.max_bytes,
-            total_fee: Amount::from_sat(total),
+            total_fee: Amount::from_sat(self.total_fee),
             min_fee: self.floor(now).max(self.options.min_relay),
             min_relay: self.options.min_relay,
             incremental: self.options.incremental,

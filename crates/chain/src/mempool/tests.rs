@@ -117,6 +117,8 @@ fn check_consistent(pool: &Mempool) {
     assert_eq!(pool.bytes, pool.iter().map(Entry::memory).sum::<usize>());
     assert_eq!(pool.vsize, pool.iter().map(|entry| entry.vsize() as u64).sum::<u64>());
     assert_eq!(pool.spends.len(), pool.iter().map(|entry| entry.tx.inputs.len()).sum::<usize>());
+    assert_eq!(pool.by_time.len(), pool.by_txid.len());
+    assert_eq!(pool.total_fee, pool.iter().map(|entry| entry.fee.to_sat()).sum::<i64>());
     let mut seen = HashSet::new();
     let mut last: Option<FeeSize> = None;
     for (rate, chunk) in pool.chunks() {
@@ -261,6 +263,39 @@ fn dust_needs_a_child_and_no_fee() {
     // With a priority it would pass relay, but priority is a fee too.
     pool.prioritise(parent.txid(), 10_000);
     assert_eq!(reason(pool.accept(parent, &view, NOW)), "dust");
+}
+
+#[test]
+fn a_child_pays_for_parents_that_come_with_it() {
+    let (view, mut pool) = (View::new(), mempool());
+    let reasons = |verdicts: Vec<Result<Accepted, MempoolError>>| {
+        verdicts
+            .into_iter()
+            .map(|verdict| verdict.err().map(|error| error.reject_reason()))
+            .collect::<Vec<_>>()
+    };
+    let free = tx(&[coin(1)], &[1_000_000]);
+    let child = |fee: i64| tx(&[out(&free, 0)], &[1_000_000 - fee]);
+    // 20 satoshi pay for the child but not for both.
+    let low = reasons(pool.accept_package(vec![free.clone(), child(15)], &view, NOW));
+    assert_eq!(low, [Some("transaction failed".to_owned()), Some("min relay fee not met".to_owned())]);
+    assert!(pool.is_empty());
+    check_consistent(&pool);
+    assert_eq!(reasons(pool.accept_package(vec![free.clone(), child(1_000)], &view, NOW)), [None, None]);
+    assert_eq!(pool.len(), 2);
+    // A parent that pays for itself is taken whatever becomes of the child.
+    let paying = tx(&[coin(2)], &[900_000]);
+    let bad = tx(&[out(&paying, 0)], &[900_001]);
+    let mixed = reasons(pool.accept_package(vec![paying, bad], &view, NOW));
+    assert_eq!(mixed, [None, Some("bad-txns-in-belowout".to_owned())]);
+    // Dust that only the child may spend, and must.
+    let dust = tx(&[coin(3)], &[999_900, 100]);
+    let skips = tx(&[out(&dust, 0)], &[900_000]);
+    let spends = tx(&[out(&dust, 0), out(&dust, 1)], &[900_000]);
+    let skipped = reasons(pool.accept_package(vec![dust.clone(), skips], &view, NOW));
+    assert_eq!(skipped[1], Some("missing-ephemeral-spends".to_owned()));
+    assert_eq!(reasons(pool.accept_package(vec![dust, spends], &view, NOW)), [None, None]);
+    check_consistent(&pool);
 }
 
 #[test]

@@ -142,6 +142,45 @@ impl Game {
         }
     }
 
+    /// A parent that pays little or nothing, and a child that may pay for both, offered as a package.
+    fn offer_package(&mut self) {
+        let free = |(outpoint, _): &&Coin| self.mempool.spender(outpoint).is_none();
+        let coins: Vec<Coin> = self.confirmed.iter().filter(free).copied().collect();
+        let Some((prevout, sat)) = coins.choose(&mut self.rng).copied() else { return };
+        if !self.bench.chain.has_utxo(&prevout).unwrap() {
+            return;
+        }
+        let rng = &mut self.rng;
+        let dust = if rng.random_bool(0.4) { 100 } else { 1_000 };
+        let fee = if rng.random_bool(0.7) { 0 } else { rng.random_range(0..40) };
+        let mut parent = testing::spend(&[prevout], &[sat - dust - fee, dust]);
+        parent.version = if rng.random_bool(0.5) { 3 } else { 2 };
+        let txid = parent.txid();
+        let spent = if rng.random_bool(0.7) { 2 } else { 1 };
+        let prevouts: Vec<_> = (0..spent).map(|vout| OutPoint { txid, vout }).collect();
+        let mut child = testing::spend(&prevouts, &[sat / 2]);
+        child.outputs[0].value = Amount::from_sat(sat - dust - fee - rng.random_range(0..60));
+        child.version = if rng.random_ratio(1, 8) { 5 - parent.version } else { parent.version };
+        for tx in [&mut parent, &mut child] {
+            tx.inputs.iter_mut().for_each(|input| input.witness = Witness(vec![vec![0x51]]));
+            tx.outputs.iter_mut().for_each(|output| output.script_pubkey = script());
+        }
+        // The child was made for the parent's id before its outputs' scripts were set.
+        let txid = parent.txid();
+        child.inputs.iter_mut().for_each(|input| input.prevout.txid = txid);
+        let package = [&parent, &child].map(|tx| hex::encode(tx.to_bytes()));
+        self.bench.strict.rpc("submitpackage", json!([package]));
+        let verdicts = self.mempool.accept_package(vec![parent, child], &self.bench.chain, self.clock);
+        let kinds: Vec<_> = verdicts
+            .iter()
+            .map(|verdict| {
+                verdict.as_ref().map_or_else(|error| error.reject_reason(), |_| "taken".to_owned())
+            })
+            .collect();
+        *self.tally.entry(format!("package: {}; {}", kinds[0], kinds[1])).or_default() += 1;
+        self.compare();
+    }
+
     fn own_txids(&self) -> BTreeSet<String> {
         self.mempool.iter().map(|entry| entry.txid.to_string()).collect()
     }
@@ -313,8 +352,9 @@ impl Game {
         let txids: Vec<Txid> = self.mempool.iter().map(|entry| entry.txid).collect();
         let Some(txid) = txids.choose(&mut self.rng) else { return };
         let delta = *[-5_000, -100, 100, 5_000].choose(&mut self.rng).unwrap();
-        self.bench.strict.rpc("prioritisetransaction", json!([txid.to_string(), 0, delta]));
-        self.mempool.prioritise(*txid, delta);
+        let core = self.bench.strict.try_rpc("prioritisetransaction", json!([txid.to_string(), 0, delta]));
+        let own = self.mempool.prioritise(*txid, delta);
+        self.same("priority given", own, core.is_ok());
     }
 }
 
@@ -359,6 +399,7 @@ fn play(largest_cluster: usize, reorganisations: bool) {
             9..13 => game.compare_templates(),
             13..30 => game.compare(),
             30..34 => game.forget_lost(),
+            34..38 => game.offer_package(),
             _ => game.offer(),
         }
         if game.overgrown {
