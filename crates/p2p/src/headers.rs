@@ -165,6 +165,11 @@ impl Peers {
             Verdict::Invalid(reason) => self.punish(id, &format!("invalid header: {reason}"), step),
             Verdict::Mutated(reason) | Verdict::Unjudged(reason) => {
                 tracing::debug!(peer = %id, reason, "headers not judged");
+                // Begun anew, perhaps with another peer, when the node can judge again.
+                peer.sync.started = false;
+                if self.header_source == Some(id) {
+                    self.header_source = None;
+                }
             }
             Verdict::Accepted => {
                 if let Some(info) = step.view.header(&last) {

@@ -301,6 +301,27 @@ fn a_peer_of_our_choice_that_stays_behind_makes_room() {
 }
 
 #[test]
+fn a_node_that_cannot_judge_for_a_while_goes_on_when_it_can() {
+    let chain = blocks(400, b"");
+    // From the first headers on, or in the midst of the blocks.
+    for able in [Duration::ZERO, ms(400)] {
+        let mut sim = Sim::new(15);
+        let us = sim.add_empty();
+        for _ in 0..3 {
+            let peer = sim.add(chain_of(&chain));
+            assert!(sim.connect(us, peer, ms(50)));
+        }
+        sim.run_for(able);
+        assert!(sim.nodes[us].chain.tip().height < 400);
+        sim.nodes[us].unable_until = sim.now + minutes(3);
+        sim.run_for(minutes(3));
+        assert!(sim.nodes[us].chain.tip().height < 400);
+        assert!(sim.nodes[us].ended.is_empty(), "nobody is to blame: {:?}", sim.nodes[us].ended);
+        assert!(sim.run_until(minutes(1), |sim| sim.nodes[us].chain.tip().height == 400));
+    }
+}
+
+#[test]
 fn two_halves_that_meet_agree_on_the_most_work() {
     let mut sim = Sim::new(6);
     let left = sim.add(chain_of(&blocks(60, b"left")));

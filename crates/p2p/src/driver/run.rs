@@ -32,6 +32,9 @@ const BATCH: usize = 64;
 /// How often the address book is written.
 const SAVE_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
+/// How often DNS seeds are asked while the address book is empty.
+const SEED_INTERVAL: Duration = Duration::from_secs(60);
+
 /// What tasks other than connections tell the network's thread.
 enum Report {
     /// A connection is open.
@@ -77,6 +80,7 @@ struct Driver {
     opening: usize,
     totals: NetTotals,
     saved: Time,
+    seeded: Time,
     stopping: bool,
     /// Where connections and calls run; the loop itself has a thread of its own.
     tasks: tokio::runtime::Handle,
@@ -128,6 +132,7 @@ pub(super) async fn spawn(
         opening: 0,
         totals: NetTotals::default(),
         saved: now,
+        seeded: now,
         stopping: false,
         tasks: tokio::runtime::Handle::current(),
     };
@@ -214,6 +219,10 @@ impl Driver {
         if now.saturating_sub(self.saved) >= SAVE_INTERVAL {
             self.saved = now;
             self.save_book();
+        }
+        if now.saturating_sub(self.seeded) >= SEED_INTERVAL {
+            self.seeded = now;
+            self.ask_seeds();
         }
         for place in 0..self.manual.len() {
             if matches!(self.manual[place].state, ManualState::Waiting(at) if at <= now)

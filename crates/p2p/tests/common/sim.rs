@@ -44,6 +44,8 @@ pub struct SimNode {
     pub judge_time: Duration,
     judge_free: Time,
     pub tamper: Option<Tamper>,
+    /// Until then it can judge nothing (its disk is full).
+    pub unable_until: Time,
     /// Reasons for which it ended connections.
     pub ended: Vec<String>,
     /// Messages it sent, by name.
@@ -95,6 +97,7 @@ impl Sim {
             judge_time: Duration::from_micros(100),
             judge_free: self.now,
             tamper: None,
+            unable_until: Time::ZERO,
             ended: Vec::new(),
             sent: BTreeMap::new(),
             blocks_from: BTreeMap::new(),
@@ -256,10 +259,11 @@ impl Sim {
         let now = self.now;
         let node = &mut self.nodes[place];
         let chain = Arc::clone(&node.chain);
+        let unable = (now < node.unable_until).then(|| Verdict::Unjudged("disk full".into()));
         match event {
             Event::Headers { peer, headers } => {
                 node.headers_seen += headers.len();
-                let verdict = chain.accept_headers(&headers);
+                let verdict = unable.unwrap_or_else(|| chain.accept_headers(&headers));
                 node.peers.headers_verdict(peer, verdict, now, &*chain);
             }
             Event::Block { peer, hash, block } => {
@@ -267,7 +271,7 @@ impl Sim {
                     *node.blocks_from.entry(link.node).or_default() += 1;
                 }
                 let before = chain.tip().hash;
-                let verdict = chain.accept_block(&block);
+                let verdict = unable.unwrap_or_else(|| chain.accept_block(&block));
                 node.peers.block_verdict(hash, verdict, now, &*chain);
                 if chain.tip().hash != before {
                     node.peers.tip_changed(Some(block), now, &*chain);
