@@ -1,5 +1,8 @@
 //! Who may connect, and how often: limits per address block, decided before anything costly is done.
 //!
+//! Whoever misbehaves collects offences, which fade by the minute; too many and the block is banned for a minute, twice as
+//! long each time again, a day at most. Every ban ends.
+//!
 //! A block is one IPv4 address or one IPv6 /64, what one customer of one provider gets. The tables are bounded; what is
 //! idle is forgotten first.
 
@@ -81,6 +84,9 @@ pub struct GuardConfig {
     pub connects_per_second: u32,
     /// Connects from one address block that may come at once: a farm that reconnects.
     pub connects_burst: u32,
+    /// Offences of one address block (nonsense, time-outs, floods of what is refused) that lead to a ban; they fade by a
+    /// tenth of this each minute.
+    pub offences_max: u32,
     /// Networks without limits.
     #[schemars(with = "Vec<String>")]
     pub unlimited: Vec<NetworkBlock>,
@@ -97,6 +103,7 @@ impl Default for GuardConfig {
             connections_per_block: 4_000,
             connects_per_second: 20,
             connects_burst: 4_000,
+            offences_max: 100,
             unlimited: vec![loopback, loopback6],
             deny: Vec::new(),
         }
@@ -115,6 +122,8 @@ pub enum Refusal {
     Connections,
     /// Its address block connects too often.
     Rate,
+    /// Its address block is banned for a while.
+    Banned,
 }
 
 impl Refusal {
@@ -124,6 +133,7 @@ impl Refusal {
             Self::Denied => "denied",
             Self::Connections => "connections",
             Self::Rate => "rate",
+            Self::Banned => "banned",
         }
     }
 }
@@ -134,7 +144,17 @@ struct Block {
     /// Connects that may come now, and when that was so.
     tokens: f32,
     at_ms: u64,
+    /// Offences, faded up to `at_ms`.
+    offences: f32,
+    /// Bans so far, and when the last one ends.
+    bans: u8,
+    banned_until_ms: u64,
 }
+
+/// The first ban, milliseconds.
+const BAN_MS: u64 = 60_000;
+/// The longest.
+const BAN_MAX_MS: u64 = 86_400_000;
 
 /// The tables.
 #[derive(Debug)]
@@ -175,21 +195,63 @@ impl Guard {
                 return Err(Refusal::Connections);
             }
         }
-        let (rate, burst) = (self.config.connects_per_second as f32, self.config.connects_burst as f32);
-        let fresh = Block { connections: 0, tokens: burst, at_ms: now_ms };
-        let block = self.blocks.entry(key(address)).or_insert(fresh);
-        let seconds = now_ms.saturating_sub(block.at_ms) as f32 / 1000.0;
-        block.tokens = (block.tokens + seconds * rate).min(burst);
-        block.at_ms = now_ms;
-        if block.connections >= self.config.connections_per_block {
+        let block = self.block(address, now_ms);
+        if now_ms < block.banned_until_ms {
+            return Err(Refusal::Banned);
+        }
+        let (connections, tokens) = (block.connections, block.tokens);
+        if connections >= self.config.connections_per_block {
             return Err(Refusal::Connections);
         }
-        if block.tokens < 1.0 {
+        if tokens < 1.0 {
             return Err(Refusal::Rate);
         }
+        let block = self.block(address, now_ms);
         block.tokens -= 1.0;
         block.connections += 1;
         Ok(())
+    }
+
+    /// The block of an address, entered if new, with its bucket and its offences as of now.
+    fn block(&mut self, address: IpAddr, now_ms: u64) -> &mut Block {
+        let (rate, burst) = (self.config.connects_per_second as f32, self.config.connects_burst as f32);
+        let fade = self.config.offences_max as f32 / 600.0;
+        let fresh = Block {
+            connections: 0,
+            tokens: burst,
+            at_ms: now_ms,
+            offences: 0.0,
+            bans: 0,
+            banned_until_ms: 0,
+        };
+        let block = self.blocks.entry(key(address)).or_insert(fresh);
+        let seconds = now_ms.saturating_sub(block.at_ms) as f32 / 1000.0;
+        block.tokens = (block.tokens + seconds * rate).min(burst);
+        block.offences = (block.offences - seconds * fade).max(0.0);
+        block.at_ms = block.at_ms.max(now_ms);
+        block
+    }
+
+    /// An address misbehaved. True where its block is banned for it.
+    pub fn offence(&mut self, address: IpAddr, now_ms: u64) -> bool {
+        if self.unlimited(address) || !self.blocks.contains_key(&key(address)) {
+            return false;
+        }
+        let max = self.config.offences_max as f32;
+        let block = self.block(address, now_ms);
+        block.offences += 1.0;
+        if block.offences < max {
+            return false;
+        }
+        block.offences = 0.0;
+        block.banned_until_ms = now_ms + (BAN_MS << block.bans.min(12)).min(BAN_MAX_MS);
+        block.bans = block.bans.saturating_add(1);
+        true
+    }
+
+    /// How many bans are in force.
+    pub fn bans(&self, now_ms: u64) -> usize {
+        self.blocks.values().filter(|block| block.banned_until_ms > now_ms).count()
     }
 
     /// A granted connection has ended.
@@ -204,7 +266,9 @@ impl Guard {
         let (rate, burst) = (self.config.connects_per_second as f32, self.config.connects_burst as f32);
         self.blocks.retain(|_, block| {
             let seconds = now_ms.saturating_sub(block.at_ms) as f32 / 1000.0;
-            block.connections > 0 || block.tokens + seconds * rate < burst
+            // A block that was banned is remembered for a day, so that the next ban is longer.
+            let banned_lately = block.bans > 0 && now_ms < block.banned_until_ms + BAN_MAX_MS;
+            block.connections > 0 || banned_lately || block.tokens + seconds * rate < burst
         });
     }
 
@@ -276,6 +340,23 @@ mod tests {
         guard.leave(ip("198.51.100.2"));
         guard.forget(1_000_000);
         assert!(guard.is_empty());
+    }
+
+    #[test]
+    fn offences_fade_and_bans_grow_and_end() {
+        let mut guard = Guard::new(GuardConfig { offences_max: 10, ..GuardConfig::default() });
+        let a = ip("198.51.100.1");
+        assert_eq!(guard.enter(a, 0), Ok(()));
+        assert!((0..9).all(|_| !guard.offence(a, 0)));
+        assert!((0..9).all(|_| !guard.offence(a, 600_000)), "ten minutes later all is forgotten");
+        assert!(guard.offence(a, 600_000));
+        assert_eq!(guard.enter(a, 659_999), Err(Refusal::Banned));
+        assert_eq!(guard.bans(659_999), 1);
+        assert_eq!(guard.enter(a, 660_000), Ok(()));
+        assert!((0..10).any(|_| guard.offence(a, 660_000)));
+        assert_eq!(guard.enter(a, 779_999), Err(Refusal::Banned), "twice as long");
+        assert_eq!(guard.enter(a, 780_000), Ok(()));
+        assert!((0..100).all(|_| !guard.offence(ip("127.0.0.1"), 0)));
     }
 
     #[test]

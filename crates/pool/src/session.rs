@@ -14,7 +14,7 @@ use std::sync::Arc;
 use lode_ledger::{Credit, Share, Worker};
 use lode_primitives::Target;
 use lode_stratum::{
-    Call, Configure, Difficulty, Login, Reject, RequestError, Submit, decode_hex, parse_hex_u32,
+    Call, Configure, Difficulty, Login, Reject, Request, RequestError, Submit, decode_hex, parse_hex_u32,
     parse_request, password_difficulty, write_accepted, write_configure_reply, write_error, write_result,
     write_set_difficulty, write_set_version_mask, write_subscribe_reply,
 };
@@ -31,8 +31,17 @@ use crate::vardiff::Vardiff;
 pub const TIME_AHEAD_MAX: u32 = 7_000;
 /// User names authorised on one connection at most: proxies of whole farms have some hundreds.
 pub const USERS_MAX: usize = 1_024;
-/// Lines that are no requests, after which a connection is closed.
-const MALFORMED_MAX: u8 = 10;
+/// User names before the first accepted share; each share makes room for one more. So names cost work, and nobody fills the
+/// tables of accounts for nothing.
+const USERS_FREE: usize = 16;
+/// Lines that are no requests, and refused user names, after which a connection is closed.
+const OFFENCES_MAX: u8 = 10;
+/// Requests before the first authorised user name: an honest handshake has some five.
+const STRANGER_REQUESTS_MAX: u8 = 50;
+/// Refusals after which a connection is closed where they are more than [`REFUSED_PER_ACCEPTED`] for each accepted share: no
+/// miner is like that for long, and what it sends costs the pool more than it brings.
+const REFUSED_MAX: u32 = 5_000;
+const REFUSED_PER_ACCEPTED: u32 = 50;
 /// Low-difficulty refusals without one accepted share, after which a smaller coinbase is tried.
 const MISSES_MAX: u8 = 8;
 
@@ -95,8 +104,10 @@ pub struct Context<'a> {
 pub enum Fate {
     /// It goes on.
     Stay,
-    /// It is closed: too much of what it sent was no request.
+    /// It is closed: too much of what it sent was no request, or a stranger's.
     Malformed,
+    /// It is closed: nearly all it sent had to be refused.
+    Refused,
 }
 
 /// One miner's connection.
@@ -112,7 +123,8 @@ pub struct Session {
     fractions: bool,
     /// The mask is to be sent behind the reply to `subscribe`.
     mask_owed: bool,
-    malformed: u8,
+    offences: u8,
+    stranger_requests: u8,
     misses: u8,
     mask: u32,
     /// The difficulty to judge the next job by, before the network's is taken into account.
@@ -142,18 +154,17 @@ impl Users {
         first.or_else(|| self.more.iter().find(|(known, _)| *known == key)).map(|(_, worker)| worker)
     }
 
-    fn add(&mut self, key: u64, worker: Arc<Worker>) -> bool {
-        if self.get(key).is_some() {
-            return true;
-        }
+    fn add(&mut self, key: u64, worker: Arc<Worker>) {
         if self.first.is_none() {
             self.first = Some((key, worker));
-        } else if self.more.len() + 1 < USERS_MAX {
+        } else if self.get(key).is_none() {
             self.more.push((key, worker));
-        } else {
-            return false;
         }
-        true
+    }
+
+    /// Whether another may be added, after so many accepted shares.
+    fn has_room(&self, accepted: u32) -> bool {
+        self.more.len() < USERS_MAX.min(USERS_FREE.saturating_add(accepted as usize))
     }
 
     fn primary(&self) -> Option<&Arc<Worker>> {
@@ -187,7 +198,8 @@ impl Session {
             working: false,
             fractions: false,
             mask_owed: false,
-            malformed: 0,
+            offences: 0,
+            stranger_requests: 0,
             misses: 0,
             mask: 0,
             difficulty: difficulty(config.start_difficulty),
@@ -241,18 +253,27 @@ impl Session {
 
     /// Takes one line from the miner.
     pub fn line(&mut self, line: &[u8], context: &mut Context<'_>, out: &mut Vec<u8>) -> Fate {
-        let request = match parse_request(line) {
-            Ok(request) => request,
-            Err(RequestError::Params { id, .. }) => {
-                self.refuse(id, Reject::Malformed, context, out);
-                return Fate::Stay;
-            }
+        match parse_request(line) {
+            Ok(request) => self.request(request, context, out),
+            Err(RequestError::Params { id, .. }) => self.refuse(id, Reject::Malformed, context, out),
             Err(RequestError::NotARequest) => {
-                self.malformed += 1;
+                self.offences = self.offences.saturating_add(1);
                 self.refuse("null", Reject::Malformed, context, out);
-                return if self.malformed >= MALFORMED_MAX { Fate::Malformed } else { Fate::Stay };
             }
-        };
+        }
+        if !self.is_authorized() {
+            self.stranger_requests = self.stranger_requests.saturating_add(1);
+        }
+        if self.offences >= OFFENCES_MAX || self.stranger_requests >= STRANGER_REQUESTS_MAX {
+            Fate::Malformed
+        } else if self.refused >= REFUSED_MAX && self.refused / REFUSED_PER_ACCEPTED > self.accepted {
+            Fate::Refused
+        } else {
+            Fate::Stay
+        }
+    }
+
+    fn request(&mut self, request: Request<'_>, context: &mut Context<'_>, out: &mut Vec<u8>) {
         let id = request.id;
         match request.call {
             Call::Submit(submit) => match self.submit(&submit, context) {
@@ -284,7 +305,6 @@ impl Session {
             Call::Answer => {}
             Call::Unknown(_) => self.refuse(id, Reject::UnknownMethod, context, out),
         }
-        Fate::Stay
     }
 
     fn refuse(&mut self, id: &str, reject: Reject, context: &mut Context<'_>, out: &mut Vec<u8>) {
@@ -315,16 +335,19 @@ impl Session {
         context: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) {
-        let worker = match Login::parse(user) {
-            Some(login) => context.accounts.worker(&login),
-            None => Err(Reject::Unauthorized),
-        };
-        let reject = match worker {
-            Ok(worker) => (!self.users.add(user_key(user), worker)).then_some(Reject::Unavailable),
-            Err(reject) => Some(reject),
-        };
-        if let Some(reject) = reject {
-            return self.refuse(id, reject, context, out);
+        if self.users.get(user_key(user)).is_none() {
+            let worker = match Login::parse(user) {
+                Some(_) if !self.users.has_room(self.accepted) => Err(Reject::Unavailable),
+                Some(login) => context.accounts.worker(&login),
+                None => Err(Reject::Unauthorized),
+            };
+            match worker {
+                Ok(worker) => self.users.add(user_key(user), worker),
+                Err(reject) => {
+                    self.offences = self.offences.saturating_add(1);
+                    return self.refuse(id, reject, context, out);
+                }
+            }
         }
         self.suggest(password_difficulty(password));
         write_accepted(id, out);

@@ -240,8 +240,41 @@ fn strangers_are_told_why_and_closed_when_they_only_babble() {
     assert_eq!(code(&bench.submit(|_| {})), 25);
     bench.ask("mining.subscribe", "[]");
     assert_eq!(code(&bench.submit(|_| {})), 24);
-    let fates: Vec<Fate> = (0..10).map(|_| bench.line("GET / HTTP/1.1").1).collect();
-    assert_eq!((fates[8], fates[9]), (Fate::Stay, Fate::Malformed));
+    let fates: Vec<Fate> = (0..9).map(|_| bench.line("GET / HTTP/1.1").1).collect();
+    assert_eq!((fates[7], fates[8]), (Fate::Stay, Fate::Malformed), "the refused user name counted too");
+    let mut bench = Bench::new();
+    let fates: Vec<Fate> = (0..50).map(|_| bench.line(r#"{"id":1,"method":"mining.ping"}"#).1).collect();
+    assert_eq!((fates[48], fates[49]), (Fate::Stay, Fate::Malformed));
+}
+
+#[test]
+fn names_cost_work() {
+    let mut bench = Bench::easy();
+    bench.login();
+    let login = |bench: &mut Bench, n: u32| {
+        code(&bench.ask("mining.authorize", &format!(r#"["{ADDRESS}.w{n}","x"]"#))[0])
+    };
+    assert!((0..16).all(|n| login(&mut bench, n) == 0));
+    assert_eq!(login(&mut bench, 16), 20);
+    assert_eq!(login(&mut bench, 3), 0, "a known one is no new one");
+    assert_eq!(bench.submit(|_| {})["result"], true);
+    assert_eq!(login(&mut bench, 16), 0);
+}
+
+#[test]
+fn who_sends_only_what_is_refused_is_closed_and_an_unlucky_miner_is_not() {
+    let mut bench = Bench::new();
+    bench.login();
+    let stale =
+        format!(r#"{{"id":1,"method":"mining.submit","params":["{ADDRESS}.rig","ff","00","00","00"]}}"#);
+    let last = (0..5_000).map(|_| bench.line(&stale).1).last();
+    assert_eq!(last, Some(Fate::Refused));
+    let mut bench = Bench::easy();
+    bench.login();
+    for n in 0..200 {
+        assert_eq!(bench.submit(|fields| fields[4] = format!("{n:08x}"))["result"], true);
+    }
+    assert!((0..6_000).all(|_| bench.line(&stale).1 == Fate::Stay));
 }
 
 #[test]

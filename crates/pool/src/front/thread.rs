@@ -32,6 +32,9 @@ const ACCEPT_BATCH: usize = 256;
 /// Between looks at idle connections, and at the longest between looks at the mailbox.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Ends of a connection that count against its address.
+const OFFENCES: [&str; 6] = ["malformed", "refused", "line_too_long", "slow_reader", "login", "proxy_header"];
+
 const WAKER: Token = Token(usize::MAX);
 /// Listeners have the tokens below this, connections those from it on.
 const LISTENERS_MAX: usize = 1 << 10;
@@ -274,6 +277,12 @@ impl Thread {
     fn close(&mut self, key: usize, why: &'static str) {
         if let Some(mut connection) = self.connections.try_remove(key) {
             let _ = self.poll.registry().deregister(&mut connection.stream);
+            if OFFENCES.contains(&why) && connection.entered {
+                let mut guard = self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner);
+                if guard.offence(connection.address, self.now_ms) {
+                    tracing::info!(address = %connection.address, why, "banned for a while");
+                }
+            }
             self.leave(&connection);
             self.shared.stats.connections.fetch_sub(1, Relaxed);
             metrics::counter!("lode_connections_closed_total", "reason" => why).increment(1);
@@ -332,7 +341,7 @@ impl Thread {
                 }
                 let address = connection.address;
                 if !self.ask_guard(address) {
-                    return Err(Gone("refused"));
+                    return Err(Gone("guard"));
                 }
                 self.connections[key].entered = true;
                 self.feed(key, &held[len..])
@@ -372,6 +381,7 @@ impl Thread {
         match (result, fate) {
             (Err(_), _) => Err(Gone("line_too_long")),
             (_, Fate::Malformed) => Err(Gone("malformed")),
+            (_, Fate::Refused) => Err(Gone("refused")),
             _ => Ok(()),
         }
     }

@@ -1,0 +1,64 @@
+//! The load generator against the front: what it counts is what was recorded.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{ADDRESS, TestPool, config};
+use lode_pool::load::{LoadOptions, ShareKind, run};
+use lode_primitives::BlockHash;
+
+fn options(pool: &TestPool) -> LoadOptions {
+    LoadOptions {
+        address: pool.address(),
+        user: format!("{ADDRESS}.w%"),
+        password: "x".into(),
+        connections: 100,
+        sources: 4,
+        connecting: 32,
+        idle: Duration::ZERO,
+        shares_for: Duration::from_millis(500),
+        rate: 0.0,
+        pipeline: 5,
+        sending: 50,
+        shares: ShareKind::Fresh,
+        jobs_for: Duration::ZERO,
+        nonsense: 0,
+        pid: Some(std::process::id()),
+    }
+}
+
+#[test]
+fn every_share_counted_is_recorded() {
+    let pool = TestPool::start(config());
+    let report = run(&options(&pool), |_| {}).unwrap();
+    assert_eq!((report.connections, report.lost), (100, 0));
+    assert!(report.accepted > 0);
+    assert_eq!((report.refused, report.unanswered), (0, 0));
+    assert_eq!(pool.recorded(), report.accepted);
+    assert!(report.latency_us.is_some() && report.cpu_us_per_share.is_some());
+}
+
+#[test]
+fn refusals_jobs_and_nonsense_are_seen() {
+    let mut pool = TestPool::start(config());
+    let options = LoadOptions {
+        shares: ShareKind::Same,
+        shares_for: Duration::from_millis(200),
+        sending: 10,
+        jobs_for: Duration::from_secs(1),
+        nonsense: 3_000,
+        ..options(&pool)
+    };
+    let load = std::thread::spawn(move || run(&options, |_| {}));
+    while !load.is_finished() {
+        // Jobs keep coming; the ones that come while it waits for them are measured.
+        std::thread::sleep(Duration::from_millis(100));
+        pool.job(BlockHash([7; 32]));
+    }
+    let report = load.join().unwrap().unwrap();
+    assert!(report.refused > 0);
+    assert_eq!(report.nonsense, 3_000);
+    assert!(report.jobs.iter().any(|job| job.connections == report.connections), "{:?}", report.jobs);
+    assert_eq!(report.lost, 0);
+}
