@@ -34,7 +34,9 @@ fn every_share_counted_is_recorded() {
     let report = run(&options(&pool), |_| {}).unwrap();
     assert_eq!((report.connections, report.lost), (100, 0));
     assert!(report.accepted > 0);
-    assert_eq!((report.refused, report.unanswered), (0, 0));
+    assert_eq!(report.unanswered, 0);
+    // At the least difficulty one hash in 65,536 is still too high.
+    assert!(report.refused <= report.accepted / 1_000, "{:?}", pool.front.stats());
     assert_eq!(pool.recorded(), report.accepted);
     assert!(report.latency_us.is_some() && report.cpu_us_per_share.is_some());
 }

@@ -429,14 +429,14 @@ impl Thread {
         round.shares.clear();
         round.answers.clear();
         round.refused = [0; Reject::ALL.len()];
-        // A flood's buffer is not kept for ever.
-        round.out.shrink_to(ROUND_BYTES);
         self.round = round;
     }
 
     /// Once a second: closes who does not log in or has gone quiet, and tries again what failed for want of files.
     fn tick(&mut self) {
         self.accepting = (0..self.listeners.len()).collect();
+        // An idle pool holds no buffers for what was busy.
+        self.round = Round::default();
         let (now_ms, login_ms, idle_ms) = (self.now_ms, self.shared.login_ms, self.shared.idle_ms);
         let quiet: Vec<(usize, &'static str)> = self
             .connections

@@ -25,6 +25,8 @@ pub(super) struct Client {
     pub(super) stream: TcpStream,
     pub(super) state: State,
     pub(super) number: usize,
+    /// Was sent a job.
+    pub(super) has_job: bool,
     partial: Vec<u8>,
     unsent: Vec<u8>,
     /// Shares sent and not answered, and when the last batch went.
@@ -49,6 +51,7 @@ impl Client {
             stream,
             state: State::Connecting,
             number,
+            has_job: false,
             partial: Vec::new(),
             unsent: Vec::new(),
             waiting: 0,

@@ -194,7 +194,7 @@ impl Load<'_> {
     fn readable(&mut self, key: usize) {
         let Some(client) = &mut self.clients[key] else { return };
         let now = Instant::now();
-        let (mut logged_in, mut refused_login, mut answers) = (false, false, 0);
+        let (mut logged_in, mut refused_login, mut has_job, mut answers) = (false, false, false, 0);
         let (accepted, refused, seen, job) =
             (&mut self.accepted, &mut self.refused, &mut self.seen, &mut self.job);
         let open = client.read(&mut self.buffer, |line| match line {
@@ -208,9 +208,13 @@ impl Load<'_> {
                 *refused += 1;
                 answers += 1;
             }
-            Line::Job(line) => see_job(line, now, seen, job),
+            Line::Job(line) => {
+                has_job = true;
+                see_job(line, now, seen, job);
+            }
             Line::Other => {}
         });
+        client.has_job |= has_job;
         if logged_in {
             client.state = State::Ready;
             self.ready += 1;
@@ -237,7 +241,12 @@ impl Load<'_> {
             return Ok(());
         }
         self.idle = (0..self.clients.len())
-            .filter(|&key| self.clients[key].as_ref().is_some_and(|client| client.state == State::Ready))
+            .filter(|&key| {
+                // Who was sent no job yet has nothing to send.
+                self.clients[key]
+                    .as_ref()
+                    .is_some_and(|client| client.state == State::Ready && client.has_job)
+            })
             .take(self.options.sending.max(1))
             .collect();
         let cpu = self.options.pid.map(usage).transpose()?;

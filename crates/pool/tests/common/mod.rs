@@ -22,7 +22,7 @@ use serde_json::Value;
 
 pub(crate) const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
 
-/// Least share difficulty: every hash is a share.
+/// Least share difficulty: all hashes but one in 65,536 are shares.
 pub(crate) const LEAST: f64 = 1.0 / 4_294_967_296.0;
 
 pub(crate) fn coin() -> &'static Coin {
