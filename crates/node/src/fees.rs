@@ -200,7 +200,7 @@ impl FeeEstimator {
             if within < confidence.share() * (mined + failed) {
                 break;
             }
-            best = Some((feerates / mined).ceil() as u64);
+            best = Some((feerates / mined).round() as u64);
             (mined, within, failed, feerates) = (0.0, 0.0, 0.0, 0.0);
         }
         best

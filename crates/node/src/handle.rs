@@ -57,7 +57,7 @@ impl std::fmt::Debug for NodeHandle {
 pub async fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
     let directory = options.directory();
     std::fs::create_dir_all(&directory)
-        .map_err(|source| NodeError::Directory { path: directory.clone(), source })?;
+        .map_err(|error| NodeError::Directory { path: directory.clone(), error })?;
     let mut chain_options = ChainOptions::new(options.coin, &directory);
     chain_options.prune_mib = options.prune_mib;
     if let Some(bytes) = options.cache_bytes {
@@ -71,11 +71,11 @@ pub async fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
     let mut rpc = None;
     let mut rpc_address = None;
     if let Some(address) = options.rpc_bind {
-        let failed = |source| NodeError::RpcBind { address, source };
+        let failed = |error| NodeError::RpcBind { address, error };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         rpc_address = Some(listener.local_addr().map_err(failed)?);
         let path = directory.join(".cookie");
-        let cookie = Cookie::create(path.clone()).map_err(|source| NodeError::Cookie { path, source })?;
+        let cookie = Cookie::create(path.clone()).map_err(|error| NodeError::Cookie { path, error })?;
         let auth = Auth { cookie: Some(cookie), user: options.rpc_user.clone() };
         rpc = Some(tokio::spawn(serve(listener, auth, node.clone(), node.stop.subscribe())));
     }
@@ -84,7 +84,9 @@ pub async fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
 
     if options.network {
         let view: Arc<dyn View> = node.clone();
-        let (p2p, events) = lode_p2p::start(network_options(&options, &directory), view).await?;
+        let (p2p, events) = lode_p2p::start(network_options(&options, &directory), view)
+            .await
+            .map_err(|error| NodeError::Network(error.to_string()))?;
         node.set_p2p(p2p.clone());
         let judging = node.clone();
         let thread = std::thread::Builder::new().name("lode-chain".into());

@@ -73,7 +73,14 @@ impl Added {
 
 /// RPC calls under way. As many as the server takes at one time.
 #[derive(Debug, Default)]
-pub(crate) struct Calls(Mutex<(u64, BTreeMap<u64, (&'static str, Instant)>)>);
+pub(crate) struct Calls(Mutex<UnderWay>);
+
+/// The last number given, and the calls under way by their numbers.
+#[derive(Debug, Default)]
+struct UnderWay {
+    last: u64,
+    calls: BTreeMap<u64, (&'static str, Instant)>,
+}
 
 /// A call under way; ends when dropped.
 pub(crate) struct CallGuard<'a> {
@@ -84,22 +91,26 @@ pub(crate) struct CallGuard<'a> {
 impl Calls {
     /// Notes that a call has begun.
     pub(crate) fn begin(&self, method: &'static str) -> CallGuard<'_> {
-        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.0 += 1;
-        let id = calls.0;
-        calls.1.insert(id, (method, Instant::now()));
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.last += 1;
+        let id = under_way.last;
+        under_way.calls.insert(id, (method, Instant::now()));
         CallGuard { calls: self, id }
     }
 
     /// Method and microseconds of each call.
     pub(crate) fn under_way(&self) -> Vec<(&'static str, u64)> {
-        let calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.1.values().map(|(method, since)| (*method, since.elapsed().as_micros() as u64)).collect()
+        let under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way
+            .calls
+            .values()
+            .map(|(method, since)| (*method, since.elapsed().as_micros() as u64))
+            .collect()
     }
 }
 
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
-        self.calls.0.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.id);
+        self.calls.0.lock().unwrap_or_else(PoisonError::into_inner).calls.remove(&self.id);
     }
 }

@@ -61,37 +61,37 @@ impl NodeOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// The directory cannot be made.
-    #[error("cannot make the data directory {path}: {source}")]
+    #[error("cannot make the data directory {path}: {error}")]
     Directory {
         /// The directory.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The chain cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The RPC address cannot be had.
     #[error(
-        "cannot listen for RPC on {address}: {source}; is another node running there? choose another with --rpc-bind"
+        "cannot listen for RPC on {address}: {error}; is another node running there? choose another with --rpc-bind"
     )]
     RpcBind {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The cookie cannot be written.
-    #[error("cannot write the RPC cookie {path}: {source}")]
+    #[error("cannot write the RPC cookie {path}: {error}")]
     Cookie {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The network cannot be started.
-    #[error(transparent)]
-    Network(#[from] lode_p2p::StartError),
+    #[error("{0}")]
+    Network(String),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),

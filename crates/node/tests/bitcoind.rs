@@ -430,7 +430,7 @@ async fn json_has_bitcoinds_shapes() {
         match (ours, theirs) {
             (Ok(ours), Ok(theirs)) => differences(method, &ours, &theirs, &mut found),
             (Err(lode_node::rpc::client::RpcClientError::Rpc(ours)), Err(theirs)) => {
-                if i64::from(ours.code) != i64::from(theirs.code) {
+                if i64::from(ours.code) != theirs.code {
                     found.push(format!("{method} {params}: {ours} here, {theirs:?} there"));
                 }
             }

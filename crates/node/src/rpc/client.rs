@@ -48,12 +48,12 @@ pub enum RpcClientError {
     #[error("'{0}' is not an RPC address; use http://HOST:PORT or HOST:PORT")]
     Address(String),
     /// The cookie file cannot be read: mostly because no node runs there.
-    #[error("cannot read the RPC cookie {path}: {source}; is the node running, with this data directory?")]
+    #[error("cannot read the RPC cookie {path}: {error}; is the node running, with this data directory?")]
     Cookie {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// No connection, or it broke.
     #[error("no answer from the node at {address}: {reason}")]
@@ -229,7 +229,7 @@ impl RpcClient {
         let header = match &self.auth {
             RpcAuth::User(credentials) => credentials.basic(),
             RpcAuth::Cookie(path) => Credentials::from_cookie(path)
-                .map_err(|source| RpcClientError::Cookie { path: path.clone(), source })?
+                .map_err(|error| RpcClientError::Cookie { path: path.clone(), error })?
                 .basic(),
         };
         if let Ok(mut kept) = self.header.lock() {

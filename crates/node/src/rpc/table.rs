@@ -93,9 +93,7 @@ fn describe(method: &Method) -> String {
 /// `help`: one method, or a list of all.
 pub(crate) fn help(name: Option<&str>) -> String {
     match name.filter(|name| !name.is_empty()) {
-        Some(name) => {
-            find(name).map_or_else(|| format!("help: unknown command: {name}\n"), |method| describe(method))
-        }
+        Some(name) => find(name).map_or_else(|| format!("help: unknown command: {name}\n"), describe),
         None => {
             let mut groups: std::collections::BTreeMap<&str, Vec<String>> = std::collections::BTreeMap::new();
             for (group, methods) in GROUPS {

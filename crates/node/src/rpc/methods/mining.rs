@@ -159,7 +159,7 @@ fn generate(node: &Arc<Node>, script: &[u8], params: &Params) -> Result<Value, R
         match node.submit(Arc::new(block)) {
             // Another block came first: ours is on a side chain, and the next one tries again.
             Submitted::BestChain | Submitted::SideChain | Submitted::Duplicate => {
-                hashes.push(hash.to_string().into())
+                hashes.push(hash.to_string().into());
             }
             Submitted::Rejected { detail, .. } => {
                 return Err(RpcError::internal(format!("ProcessNewBlock, block not accepted: {detail}")));
