@@ -146,3 +146,13 @@ pub fn grow(chain: &mut Chain, count: u32, tag: u32) -> Vec<OutPoint> {
         })
         .collect()
 }
+
+/// Reads undo data as found on disk, and where it reads checks that it writes back to the same; for fuzzing.
+pub fn read_undo(bytes: &[u8]) {
+    let Some((id, _)) = bytes.split_first_chunk::<32>() else { return };
+    if let Ok(undo) = crate::undo::Undo::decode(bytes, BlockHash(*id)) {
+        let mut again = Vec::new();
+        undo.encode(BlockHash(*id), &mut again);
+        assert_eq!(again, bytes);
+    }
+}

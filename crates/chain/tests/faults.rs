@@ -187,3 +187,60 @@ fn too_small_a_size_to_prune_to_is_refused_where_money_is() {
     options.prune_mib = Some(549);
     assert!(matches!(Chain::open(options), Err(OpenError::PruneTooSmall { mib: 549, least: 550 })));
 }
+
+/// A disk that really is full, in whichever file it happens: `LODE_SMALL_DISK` names a directory on a file system of 90
+/// MB or so (`mount -t tmpfs -o size=90m tmpfs DIR`).
+#[test]
+fn a_really_full_disk_loses_nothing() {
+    let Some(small) = std::env::var_os("LODE_SMALL_DISK") else {
+        eprintln!("SKIPPED: needs LODE_SMALL_DISK, a directory on a small file system");
+        return;
+    };
+    for (round, cache_bytes) in [100_000, 3_000_000, 1 << 30].into_iter().enumerate() {
+        let dir = tempfile::tempdir_in(&small).unwrap();
+        // Room that is given back afterwards.
+        let ballast = dir.path().join("ballast");
+        std::fs::write(&ballast, vec![1; 55 << 20]).unwrap();
+        let small_cache = || {
+            let mut options = options(&dir.path().join("chain"));
+            options.cache_bytes = cache_bytes;
+            options
+        };
+        let mut chain = Chain::open(small_cache()).unwrap();
+        let mut reported = chain.tip().hash();
+        let mut told = Vec::new();
+        let error = loop {
+            let mut block = lode_chain::testing::block_on(&chain, &reported, 7);
+            let filler = TxOut { value: lode_primitives::Amount::ZERO, script_pubkey: vec![0x52; 100] };
+            block.transactions[0].outputs.extend(vec![filler; 3_000]);
+            let height = chain.height() + 1;
+            lode_chain::testing::seal(chain.coin(), &mut block, height);
+            let (now, hash) = (block.header.time, block.hash());
+            match chain.accept_block(block.clone(), now) {
+                Ok(report) => {
+                    assert_eq!(report.connected.len(), 1);
+                    reported = hash;
+                    told.push(block);
+                }
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, BlockError::Store(StoreError::DiskFull { .. })), "{error}");
+        println!("round {round}: {} blocks, then: {error}", told.len());
+        drop(chain);
+        std::fs::remove_file(&ballast).unwrap();
+        let mut chain = Chain::open(small_cache()).unwrap();
+        assert!(chain.tip().hash() == reported || chain.tip().prev() == reported);
+        while chain.tip().hash() != reported {
+            let above = chain.tip().hash();
+            chain.invalidate_block(&above).unwrap();
+        }
+        let straight = tempfile::tempdir().unwrap();
+        let mut other = open(straight.path());
+        for block in told {
+            let now = block.header.time;
+            other.accept_block(block, now).unwrap();
+        }
+        assert_eq!(set_hash(&mut chain), set_hash(&mut other));
+    }
+}
