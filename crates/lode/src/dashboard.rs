@@ -152,6 +152,10 @@ fn state(state: &BlockState) -> view::BlockState {
     }
 }
 
+fn part_of(units: u128, total: u128) -> f64 {
+    if total > 0 { units as f64 / total as f64 } else { 0.0 }
+}
+
 fn stands(record: &BlockRecord) -> bool {
     !matches!(record.state, BlockState::Orphaned | BlockState::Rejected { .. })
 }
@@ -280,13 +284,13 @@ impl view::Source for Dashboard {
             let total = ledger.window_view().total;
             (Arc::clone(&account), ledger.account_window(&account), total, ledger.workers_of(&account), owed)
         };
+        let rate = self.pool.hash_rate();
         let mut machines: HashMap<String, view::WorkerView> = workers
             .into_iter()
             .map(|worker| {
                 let view = view::WorkerView {
                     name: worker.name.clone(),
-                    agent: String::new(),
-                    hash_rate: 0.0,
+                    hash_rate: rate * part_of(worker.window.units, total.units),
                     difficulty: 0.0,
                     accepted: worker.window.shares,
                     refused: 0,
@@ -306,7 +310,7 @@ impl view::Source for Dashboard {
         }
         let mut workers: Vec<view::WorkerView> = machines.into_values().collect();
         workers.sort_by(|a, b| a.name.cmp(&b.name));
-        let part = if total.units > 0 { window.units as f64 / total.units as f64 } else { 0.0 };
+        let part = part_of(window.units, total.units);
         let records = self.watch.blocks(HISTORY_MAX);
         let payments: Vec<view::PaymentView> = records
             .iter()
@@ -325,7 +329,7 @@ impl view::Source for Dashboard {
         let next = self.next_payouts().map_or(0, |snapshot| snapshot.payment_of(account.script()).paid);
         Some(view::MinerView {
             address: address.to_owned(),
-            hash_rate: self.pool.hash_rate() * part,
+            hash_rate: rate * part,
             hash_rate_history: Vec::new(),
             work: self.hashes(window.units),
             part,

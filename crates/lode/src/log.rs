@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use lode_ledger::log::{ShareRecord, Tail, read};
 use serde_json::json;
 
@@ -35,6 +35,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(directory) => directory,
         None => Settings::load(args.config.as_deref(), &args.overrides)?.pool_directory()?,
     };
+    if !directory.is_dir() {
+        bail!("there is no share log in {}: it begins with a pool's first start", directory.display());
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     let mut failed = None;
     let mut count = 0u64;
@@ -87,7 +90,7 @@ fn say_tail(directory: &Path, count: u64, tail: &Tail) {
              torn off by a crash (never acknowledged; the pool cuts them at its next start)"
         ),
         Tail::Damaged { at, .. } => {
-            eprintln!("{count} shares in {place}; the last segment is damaged from byte {at}")
+            eprintln!("{count} shares in {place}; the last segment is damaged from byte {at}");
         }
     }
 }

@@ -189,6 +189,14 @@ fn payout_table(pool: &PoolView, payouts: &PayoutsView) -> Markup {
     }
 }
 
+fn owed_in_words(owed: Amount) -> &'static str {
+    match owed {
+        Amount::ZERO => "all it earned is paid",
+        owed if owed < Amount::ZERO => "paid ahead by this much",
+        _ => "joins a coming block's payout",
+    }
+}
+
 /// One miner.
 pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
     let main = html! {
@@ -199,8 +207,7 @@ pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
             (figure("Work in the window", scaled(miner.work), format!("{} of all", percent(miner.part))))
             (figure("Next block would pay", miner.next_block, &pool.ticker))
             (figure("Paid", miner.paid, format!("{} in {}", pool.ticker, counted(miner.payments.len() as u64, "block"))))
-            (figure("Owed", miner.owed, if miner.owed < Amount::ZERO { "paid ahead by this much" } else {
-                "joins a coming block's payout" }))
+            (figure("Owed", miner.owed, owed_in_words(miner.owed)))
         }
         (chart::line(&miner.hash_rate_history, &hash_rate(
             miner.hash_rate_history.iter().map(|point| point.1).fold(0.0, f64::max)), "Hash rate"))
@@ -208,7 +215,7 @@ pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
             h2 { "Workers" }
             @if miner.workers.is_empty() { p.empty { "None with a share in the window." } } @else { div.wide { table {
                 thead { tr { th { "Name" } th.number { "Hash rate" } th.number { "Difficulty" } th.number { "Accepted" }
-                    th.number { "Refused" } th { "Last share" } th { "Program" } } }
+                    th.number { "Refused" } th { "Last share" } } }
                 tbody { @for worker in &miner.workers { tr {
                     td { @if worker.name.is_empty() { "(unnamed)" } @else { (worker.name) }
                         @if !worker.connected { " " span.state.wait { "away" } } }
@@ -217,7 +224,6 @@ pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
                     td.number { (worker.accepted) }
                     td.number { (worker.refused) }
                     td { (ago(pool.now, worker.last_share)) }
-                    td { (worker.agent) }
                 } } }
             } } }
         }

@@ -176,7 +176,9 @@ async fn metrics_text(State(shared): State<Shared>) -> Response {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be listened on.
-    #[error("the dashboard cannot listen on {address}: {error}; choose another (web.bind in the settings, --web-bind for lode up)")]
+    #[error(
+        "the dashboard cannot listen on {address}: {error}; choose another (web.bind in the settings, --web-bind for lode up)"
+    )]
     Bind {
         /// The address.
         address: SocketAddr,

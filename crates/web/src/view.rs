@@ -184,8 +184,6 @@ pub struct MinerView {
 pub struct WorkerView {
     /// Its name; empty where it gave none.
     pub name: String,
-    /// The program it runs, as it said itself.
-    pub agent: String,
     /// Hashes a second, over the last minutes.
     pub hash_rate: f64,
     /// Share difficulty given to it now.

@@ -42,7 +42,7 @@ pub(crate) struct Settings {
 }
 
 /// Where block templates come from and found blocks go.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct NodeSettings {
     /// Nodes of your own, first choice first; with none the embedded node runs.
@@ -120,19 +120,6 @@ impl Default for Settings {
             payout: PayoutSettings::default(),
             pool: PoolConfig::default(),
             web: WebSettings::default(),
-        }
-    }
-}
-
-impl Default for NodeSettings {
-    fn default() -> Self {
-        Self {
-            external: Vec::new(),
-            p2p_bind: None,
-            rpc_bind: None,
-            connect: Vec::new(),
-            prune_mib: 0,
-            signet_challenge: None,
         }
     }
 }

@@ -121,7 +121,6 @@ impl Source for MadeUp {
             next_block: Amount::from_sat(3_111_111_111),
             workers: vec![WorkerView {
                 name: "<b>attic</b>".into(),
-                agent: "lode/0.1.0".into(),
                 hash_rate: 1.7e7,
                 difficulty: 0.001,
                 accepted: 40_211,
