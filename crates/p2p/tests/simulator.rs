@@ -510,7 +510,7 @@ fn garbage_after_the_handshake_does_not_hurt() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(lode_testkit::rounds(12, 200) as u32))]
 
     /// Any small network whose lines break now and then, with a miner on each of two nodes and one node that loses
     /// half of what it should send, ends on one chain once the mining stops.
