@@ -275,3 +275,87 @@ async fn garbage_on_the_port_does_no_harm() {
     }
     node.handle.shutdown().await;
 }
+
+/// Every method with every odd value in every place: an error or an answer, never a panic (which would show as an
+/// internal error, or as a connection that breaks).
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_parameters_do_no_harm() {
+    let node = TestNode::start().await;
+    let hash = node.generate(3).await.remove(0);
+    let block = node.call("getblock", json!([hash, 0])).await;
+    let coinbase = node.call("getblock", json!([hash])).await["tx"][0].clone();
+    let help = node.call("help", json!([])).await;
+    let names = help.as_str().unwrap().lines().filter(|line| !line.is_empty() && !line.starts_with("=="));
+    let odd = [
+        Value::Null,
+        json!(true),
+        json!(-1),
+        json!(0),
+        json!(1),
+        json!(4_294_967_296_i64),
+        json!(u64::MAX),
+        json!(1.5),
+        serde_json::from_str("1e999").unwrap_or(json!(0.5)),
+        json!(""),
+        json!("00"),
+        json!("zz"),
+        json!("ff".repeat(32)),
+        json!("\u{0}\u{ff}é"),
+        json!(hash),
+        block,
+        coinbase.clone(),
+        json!(ADDRESS),
+        json!("add"),
+        json!("1.2.3.4/33"),
+        json!("addr()#"),
+        json!([]),
+        json!([null, {}, [], "00", -1]),
+        json!([coinbase, hash]),
+        json!([{"txid": "00", "vout": -1}]),
+        json!([{"txid": coinbase, "vout": 1e9}]),
+        json!([{ADDRESS: 21e9}, {"data": "0"}]),
+        json!({}),
+        json!({"mode": "proposal", "data": "00"}),
+        json!({"rules": [1, null], "longpollid": 7}),
+        json!({"rules": ["segwit"], "longpollid": "é".repeat(40)}),
+    ];
+    let mut calls = 0;
+    for line in names {
+        let mut words = line.split_whitespace();
+        let name = words.next().unwrap();
+        let count = words.filter(|word| !matches!(*word, "(" | ")")).count();
+        if ["stop", "generatetoaddress", "generatetodescriptor"].contains(&name) {
+            continue;
+        }
+        for place in 0..=count {
+            for value in &odd {
+                let mut params = vec![json!(hash), coinbase.clone(), json!(1), json!(true), json!(1)];
+                params.truncate(count);
+                if place < count {
+                    params[place] = value.clone();
+                } else {
+                    params = vec![value.clone(); count];
+                }
+                let within =
+                    Duration::from_millis(if name.starts_with("waitfor") || name == "getblocktemplate" {
+                        20
+                    } else {
+                        20_000
+                    });
+                calls += 1;
+                match node.rpc.call_within(name, json!(params), within).await {
+                    Ok(_) => {}
+                    Err(RpcClientError::Rpc(error)) => assert!(
+                        error.code != code::INTERNAL_ERROR || !error.message.contains("internal error in"),
+                        "{name} {params:?}: {error}"
+                    ),
+                    Err(RpcClientError::Timeout { .. }) if within < Duration::from_secs(1) => {}
+                    Err(other) => panic!("{name} {params:?}: {other}"),
+                }
+            }
+        }
+    }
+    assert!(calls > 3_000, "{calls}");
+    assert_eq!(node.call("getblockcount", json!([])).await.as_i64().map(|height| height >= 0), Some(true));
+    node.handle.shutdown().await;
+}

@@ -375,6 +375,21 @@ mod tests {
         assert_eq!(run(r#"[{"jsonrpc":"2.0","method":"echo"}]"#).await, (204, Value::Null));
     }
 
+    proptest::proptest! {
+        /// Bytes, or a request with something else in one place: an answer, never a panic.
+        #[test]
+        fn no_body_makes_it_panic(bytes: Vec<u8>, text: String, number: f64, place in 0usize..8) {
+            let mut request = json!({"jsonrpc": "2.0", "method": "echo", "params": [], "id": 1});
+            let member = ["jsonrpc", "method", "params", "id"][place % 4];
+            request[member] = if place < 4 { json!(text) } else { json!(number) };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            for body in [bytes, request.to_string().into_bytes(), json!([request]).to_string().into_bytes()] {
+                let (status, reply) = runtime.block_on(execute(&Echo, &body));
+                assert!(status == StatusCode::NO_CONTENT || serde_json::from_slice::<Value>(&reply.unwrap()).is_ok());
+            }
+        }
+    }
+
     #[tokio::test]
     async fn what_is_not_json_is_a_parse_error() {
         for body in ["", "{", "\u{0}", "\"text\"", "7", &"[".repeat(10_000)] {
