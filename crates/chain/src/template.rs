@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lode_coins::Deployments;
+use lode_coins::{Deployments, Retarget};
 use lode_primitives::{Amount, BlockHash, Height, ScriptBuf, Transaction, Txid, Wtxid, merkle, sha256d};
 
+use crate::limits::MAX_TIMEWARP_SECONDS;
 use crate::mempool::{Entry, Mempool};
 use crate::policy::FeeRate;
 use crate::{ChainView, is_final};
@@ -96,7 +97,7 @@ pub struct BlockTemplate {
 pub fn build(view: &dyn ChainView, mempool: &Mempool, options: &TemplateOptions, now: u32) -> BlockTemplate {
     let coin = view.coin();
     let height = view.tip_height() + 1;
-    let min_time = view.least_time();
+    let min_time = least_time(view, height);
     let time = now.max(min_time);
     let bits = view.next_bits(time);
     let median_time = view.median_time_past(view.tip_height());
@@ -134,6 +135,17 @@ pub fn build(view: &dyn ChainView, mempool: &Mempool, options: &TemplateOptions,
         weight_limit: coin.max_block_weight,
         sigop_limit: coin.max_block_sigops_cost,
         mempool_changes: mempool.changes(),
+    }
+}
+
+/// The least time of the next block. BIP94's bound at the first block of an interval is kept to on every network, as the
+/// reference client's templates do, so that the rule could come into force there without anybody's block breaking it.
+fn least_time(view: &dyn ChainView, height: Height) -> u32 {
+    match view.coin().retarget {
+        Retarget::Interval { timespan, spacing, .. } if height.is_multiple_of(timespan / spacing) => {
+            view.least_time().max(view.tip_time().saturating_sub(MAX_TIMEWARP_SECONDS))
+        }
+        _ => view.least_time(),
     }
 }
 

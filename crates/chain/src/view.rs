@@ -14,6 +14,8 @@ pub trait ChainView {
     fn tip_hash(&self) -> BlockHash;
     /// Its height.
     fn tip_height(&self) -> Height;
+    /// Its time, Unix seconds.
+    fn tip_time(&self) -> u32;
     /// Median time past of the best chain's block at `height`, which is at most the tip's, Unix seconds.
     fn median_time_past(&self, height: Height) -> u32;
     /// The least time of a block on the tip, Unix seconds.
@@ -39,6 +41,10 @@ impl ChainView for Chain {
 
     fn tip_height(&self) -> Height {
         self.height()
+    }
+
+    fn tip_time(&self) -> u32 {
+        self.tip().time()
     }
 
     fn median_time_past(&self, height: Height) -> u32 {

@@ -41,6 +41,9 @@ impl ChainView for View {
     fn tip_height(&self) -> Height {
         self.height
     }
+    fn tip_time(&self) -> u32 {
+        self.median_time_past(self.height) + 3_600
+    }
     fn median_time_past(&self, height: Height) -> u32 {
         1_700_000_000 + height * 600
     }
@@ -393,6 +396,10 @@ fn a_template_takes_the_best_chunks_and_names_dependencies() {
     assert_eq!(block.fees, Amount::from_sat(1_000 + 99_000 + 20_000 + 500));
     assert_eq!(block.coinbase_value, Amount::from_sat(25 * 100_000_000 + 120_500));
     assert_eq!((block.height, block.time, block.rules), (201, NOW, vec!["csv", "!segwit", "taproot"]));
+    assert_eq!(block.min_time, view.least_time());
+    let interval = View { height: 143, ..View::new() };
+    let at_interval = template::build(&interval, &pool, &options, NOW);
+    assert_eq!(at_interval.min_time, interval.tip_time() - 600);
     assert_eq!(block.witness_commitment.map(|script| script.len()), Some(38));
     // No room: the pair does not fit, so what comes after it may.
     let weight = block.transactions[2].weight;
