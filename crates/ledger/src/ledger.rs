@@ -97,6 +97,8 @@ const BALANCES: [u8; 8] = *b"LODEBAL1";
 /// Kinds of its records: the balances after the last final block of the pool's, and a found block since.
 const STATE: u8 = 1;
 const FOUND: u8 = 2;
+/// A clock this far behind the log's is worth a word.
+const CLOCK_SLACK_MS: u64 = 60_000;
 /// The registry is not swept below this many workers.
 const SWEEP_MIN: usize = 4_096;
 
@@ -114,6 +116,13 @@ impl Ledger {
         )?;
         if let Some(error) = replay.failure {
             return Err(error.into());
+        }
+        if log.clock() > now_ms.saturating_add(CLOCK_SLACK_MS) {
+            tracing::warn!(
+                "the newest share is {} s ahead of this machine's clock: new ones are recorded under its time until the \
+                 clock gets there",
+                (log.clock() - now_ms) / 1000
+            );
         }
         window.expire(now_ms.max(log.clock()));
         let (mut books, mut found) = (Books::default(), HashMap::new());

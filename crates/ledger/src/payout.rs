@@ -418,3 +418,7 @@ pub fn dust(script: &[u8]) -> i64 {
     let spend = if is_witness { 32 + 4 + 1 + 107 / 4 + 4 } else { 32 + 4 + 1 + 107 + 4 };
     3 * (output_len(script) + spend) as i64
 }
+
+#[cfg(test)]
+#[path = "payout_tests.rs"]
+mod tests;

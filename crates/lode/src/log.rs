@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use lode_ledger::log::{ShareRecord, Tail, read};
+use lode_ledger::log::{ShareRecord, Tail, read, salvage};
 use serde_json::json;
 
 use crate::settings::{Overrides, Settings};
@@ -25,12 +25,25 @@ pub(crate) struct Args {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    /// Rewrite a damaged segment with every share that can still be read, and keep the original beside it; while no
+    /// pool is running
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["directory", "miner"])]
+    salvage: Option<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
 }
 
 /// Prints every share, oldest first, and how the log ends.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(file) = &args.salvage {
+        let done = salvage(file)?;
+        let original = done.original.display();
+        eprintln!(
+            "{} shares kept, {} known to be lost; the damaged file is now {original}",
+            done.kept, done.lost
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
     let directory = match args.directory {
         Some(directory) => directory,
         None => Settings::load(args.config.as_deref(), &args.overrides)?.pool_directory()?,
