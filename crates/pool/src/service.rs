@@ -5,9 +5,10 @@
 //! microseconds: by front threads to record a batch, by the task to make a split.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use lode_stratum::{Login, Reject};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::config::{ConfigError, PoolConfig};
-use crate::front::{Books, Front, FrontError, FrontStats, SessionInfo, unix_us};
+use crate::front::{Books, Front, FrontError, FrontStats, Handed, SessionInfo, unix_us};
 use crate::job::{Job, JobError, JobParts, Pays};
 use crate::journal::FoundBlock;
 use crate::rate::RateMeter;
@@ -128,12 +129,15 @@ struct Inner {
     front: Mutex<Front>,
     stats: Arc<FrontStats>,
     addresses: Vec<SocketAddr>,
+    connections_max: usize,
     ledger: Arc<Mutex<Ledger>>,
     job: watch::Receiver<Option<Arc<Job>>>,
     events: broadcast::Sender<PoolEvent>,
     rate: Mutex<RateMeter>,
     started_ms: u64,
     stop: Mutex<Option<oneshot::Sender<()>>>,
+    /// The thread that takes found blocks.
+    keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Entry to the pool.
@@ -161,6 +165,7 @@ impl Pool {
             coin,
             stats: Arc::clone(front.stats()),
             addresses: front.addresses().to_vec(),
+            connections_max: front.connections_max(),
             front: Mutex::new(front),
             ledger,
             job,
@@ -168,12 +173,14 @@ impl Pool {
             rate: Mutex::default(),
             started_ms: unix_us() / 1000,
             stop: Mutex::new(Some(stop)),
+            keeper: Mutex::default(),
         });
         let keeper = Keeper { inner: Arc::clone(&inner), upstream: upstream.clone(), settling };
-        std::thread::Builder::new()
+        let keeper = std::thread::Builder::new()
             .name("found-blocks".into())
             .spawn(move || keeper.run(&found))
             .map_err(PoolError::Thread)?;
+        *lock(&inner.keeper) = Some(keeper);
         let maker = JobMaker {
             inner: Arc::clone(&inner),
             upstream,
@@ -185,6 +192,7 @@ impl Pool {
             seq: AtomicU32::new(rand::random::<u32>() >> 4),
             reference: None,
             received: None,
+            near_limit: AtomicBool::new(false),
         };
         tokio::spawn(maker.run(stopped));
         Ok(PoolHandle { inner })
@@ -256,7 +264,7 @@ impl PoolHandle {
 
     /// Connections there can be at once.
     pub fn connections_max(&self) -> usize {
-        lock(&self.inner.front).connections_max()
+        self.inner.connections_max
     }
 
     /// Ends: miners' connections are closed when what is recorded is answered, and what is recorded is on the disk.
@@ -265,6 +273,10 @@ impl PoolHandle {
             let _ = stop.send(());
         }
         lock(&self.inner.front).stop();
+        // The front's threads have let go of their ends: it takes what is left and ends.
+        if let Some(keeper) = lock(&self.inner.keeper).take() {
+            let _ = keeper.join();
+        }
         if let Err(error) = self.ledger().sync() {
             tracing::error!(%error, "the share log could not be synced");
         }
@@ -304,8 +316,8 @@ struct Keeper<U> {
 }
 
 impl<U: Upstream> Keeper<U> {
-    fn run(self, found: &Receiver<Found>) {
-        while let Ok(found) = found.recv() {
+    fn run(self, handed: &Receiver<Handed>) {
+        while let Ok(Handed { found, safe }) = handed.recv() {
             let units = lock(&self.inner.ledger).units_ever() + u128::from(found.credit.to_units());
             let block = Arc::new(put_together(&found, units));
             let (account, worker) = &block.finder;
@@ -316,6 +328,8 @@ impl<U: Upstream> Keeper<U> {
                 tracing::error!("block {}: {error}", block.hash);
             }
             self.settling.send_replace(None);
+            // Nobody waits where the thread has ended meanwhile.
+            let _ = safe.try_send(());
             let _ = self.inner.events.send(PoolEvent::Block(block));
         }
     }
@@ -352,6 +366,8 @@ struct JobMaker<U> {
     reference: Option<Arc<TemplateRef>>,
     /// The template last seen, and when: its time goes on from then.
     received: Option<(Arc<Template>, Instant)>,
+    /// It was said that connections are running out.
+    near_limit: AtomicBool,
 }
 
 impl<U: Upstream> JobMaker<U> {
@@ -404,7 +420,15 @@ impl<U: Upstream> JobMaker<U> {
             tracing::error!(%error, "the ledger's housekeeping failed");
         }
         lock(&self.inner.rate).sample(now_ms / 1000, self.inner.stats.accepted_units.load(Ordering::Relaxed));
-        metrics::gauge!("lode_connections").set(self.inner.stats.connections.load(Ordering::Relaxed) as f64);
+        let connections = self.inner.stats.connections.load(Ordering::Relaxed);
+        metrics::gauge!("lode_connections").set(connections as f64);
+        let max = self.inner.connections_max;
+        let near = connections * 10 >= max * 9;
+        if near != self.near_limit.swap(near, Ordering::Relaxed) && near {
+            tracing::warn!(
+                "{connections} of at most {max} connections are taken: raise `ulimit -n` or pool.connections_max before new miners are turned away"
+            );
+        }
     }
 
     /// True where the current job pays each miner itself only because there was no work in the window, and now there is.

@@ -12,7 +12,8 @@
 //!
 //! # Correctness
 //! Answers leave (5) only after their shares are recorded (4): what a miner is told was accepted survives `kill -9`. Where
-//! recording fails the answers are rewritten into refusals before they go. Blocks are handed on in (3), before all else.
+//! recording fails the answers are rewritten into refusals before they go. Blocks are handed on in (3), before all else, and
+//! a round with a block waits for the journal before (5): a finder who was answered has not found in vain.
 //!
 //! An idle connection costs its entry here and in the ledger's registry, and no buffer: see "Cost" in `docs/front.md`.
 
@@ -77,11 +78,20 @@ pub struct FrontStats {
     pub fanout_last_us: AtomicU64,
 }
 
+/// A found block on its way to the disk.
+#[derive(Debug)]
+pub struct Handed {
+    /// The block.
+    pub found: Found,
+    /// To be told, or dropped, once the block is safe: its finder is answered then.
+    pub safe: SyncSender<()>,
+}
+
 /// What all threads share.
 pub(crate) struct Shared {
     pub(crate) settings: SessionSettings,
     pub(crate) books: Arc<dyn Books>,
-    pub(crate) found: SyncSender<Found>,
+    pub(crate) found: SyncSender<Handed>,
     pub(crate) guard: Mutex<Guard>,
     pub(crate) stats: Arc<FrontStats>,
     pub(crate) proxies: Vec<NetworkBlock>,
@@ -164,7 +174,7 @@ impl Front {
         settings: SessionSettings,
         pow: lode_pow::PowAlgorithm,
         books: Arc<dyn Books>,
-        found: SyncSender<Found>,
+        found: SyncSender<Handed>,
     ) -> Result<Self, FrontError> {
         let possible = limits::connections_possible();
         let connections_max = match config.connections_max {

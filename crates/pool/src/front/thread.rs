@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::net::{IpAddr, TcpListener as StdListener};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use super::connection::{Connection, Gone, JobLines};
-use super::{Command, Mailbox, SessionInfo, Shared, proxy, unix_us};
+use super::{Command, Handed, Mailbox, SessionInfo, Shared, proxy, unix_us};
 use crate::job::Job;
 use crate::session::{Context, Fate, Found, Session};
 use crate::share::Jobs;
@@ -29,6 +30,8 @@ const ROUND_BYTES: usize = 1024 * 1024;
 const ROUND_SHARES: usize = 16_384;
 /// Connections accepted before others are served again.
 const ACCEPT_BATCH: usize = 256;
+/// How long the answers of a round with a found block wait for the disk.
+const BLOCK_SAFE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between looks at idle connections, and at the longest between looks at the mailbox.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -82,6 +85,8 @@ struct Round {
     /// Where in `out` each share's answer is.
     answers: Vec<Range<usize>>,
     found: Vec<Found>,
+    /// Blocks handed on; each says when it is safe on disk.
+    unsafe_blocks: Vec<Receiver<()>>,
     refused: [u64; Reject::ALL.len()],
 }
 
@@ -352,7 +357,7 @@ impl Thread {
 
     /// Runs bytes through a session.
     fn feed(&mut self, key: usize, chunk: &[u8]) -> Result<(), Gone> {
-        let Round { out, parts, shares, answers, found, refused } = &mut self.round;
+        let Round { out, parts, shares, answers, found, refused, .. } = &mut self.round;
         let connection = &mut self.connections[key];
         let session = &mut connection.session;
         let start = out.len();
@@ -376,7 +381,10 @@ impl Thread {
         }
         for found in self.round.found.drain(..) {
             // Waits where the service is behind: a block is worth it. Fails only when the service has ended.
-            let _ = self.shared.found.send(found);
+            let (safe, done) = sync_channel(1);
+            if self.shared.found.send(Handed { found, safe }).is_ok() {
+                self.round.unsafe_blocks.push(done);
+            }
         }
         match (result, fate) {
             (Err(_), _) => Err(Gone("line_too_long")),
@@ -411,6 +419,14 @@ impl Thread {
                     self.complain(format_args!("{count} shares refused, the log cannot be written: {error}"));
                     refuse_all(&mut round);
                 }
+            }
+        }
+        for safe in round.unsafe_blocks.drain(..) {
+            if safe.recv_timeout(BLOCK_SAFE_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
+                self.complain(format_args!(
+                    "a found block is not on disk after {} s",
+                    BLOCK_SAFE_TIMEOUT.as_secs()
+                ));
             }
         }
         for (reject, count) in Reject::ALL.into_iter().zip(round.refused).filter(|(_, count)| *count > 0) {

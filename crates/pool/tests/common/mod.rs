@@ -12,9 +12,9 @@ use std::time::Duration;
 use lode_coins::Coin;
 use lode_ledger::{Credit, Ledger, LedgerOptions, LogError, Payees, Share, TemplateRef, Worker};
 use lode_pool::config::{PoolConfig, PortConfig};
-use lode_pool::front::{Books, Front};
+use lode_pool::front::{Books, Front, Handed};
 use lode_pool::job::{Job, JobParts, Pays};
-use lode_pool::session::{Accounts, Found, SessionSettings};
+use lode_pool::session::{Accounts, SessionSettings};
 use lode_pool::template::Template;
 use lode_primitives::{Amount, BlockHash};
 use lode_stratum::{Login, Reject};
@@ -56,7 +56,7 @@ impl Books for TestBooks {
 pub(crate) struct TestPool {
     pub(crate) front: Front,
     pub(crate) books: Arc<TestBooks>,
-    pub(crate) found: Receiver<Found>,
+    pub(crate) found: Receiver<Handed>,
     seq: u32,
 }
 
@@ -158,7 +158,18 @@ pub(crate) struct Miner {
 
 impl Miner {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// Connects from a loopback address of the test's choice.
+    pub(crate) fn connect_from(source: &str, address: SocketAddr) -> std::io::Result<Self> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into())?;
+        socket.connect(&address.into())?;
+        Ok(Self::over(socket.into()))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
         let reader = BufReader::new(stream.try_clone().unwrap());
