@@ -1,0 +1,114 @@
+//! `lode pool` as an operator runs it, on a real bitcoind, with `lode mine` as its miner.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use lode_testkit::{Daemon, Peer, peer};
+use serde_json::{Value, json};
+
+const MINER: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+const FEE: &str = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
+
+fn lode(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lode"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn config(directory: &Path, node: &Daemon) -> String {
+    let path = directory.join("lode.toml");
+    let text = format!(
+        "coin = \"bitcoin\"\nnetwork = \"regtest\"\ndata_dir = {:?}\n\
+         [[node.external]]\nurl = \"http://{}\"\ncookie_file = {:?}\n\
+         [payout]\nfee_basis_points = 100\nfee_address = \"{FEE}\"\n\
+         [web]\nbind = \"127.0.0.1:0\"\n\
+         [pool]\nports = [{{ bind = \"127.0.0.1:0\", start_difficulty = 0.0001, min_difficulty = 1e-9 }}]\n",
+        directory.display().to_string(),
+        node.rpc,
+        node.network_directory().join(".cookie").display().to_string(),
+    );
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// Ends a child with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_pool_on_bitcoind_pays_its_miner_and_its_fee_in_blocks_the_node_keeps() {
+    let Some(path) = peer(Peer::Bitcoind) else { return };
+    let node = Daemon::start(&path, "regtest", &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path(), &node);
+
+    let check = lode(&["pool", "--check", "--config", &config]).output().unwrap();
+    let said = String::from_utf8_lossy(&check.stdout);
+    assert!(check.status.success() && said.contains("gives work for block 1"), "{said}");
+
+    let mut pool = Ended(
+        lode(&["pool", "--config", &config, "--log-format", "json"]).stderr(Stdio::piped()).spawn().unwrap(),
+    );
+    let mut lines = BufReader::new(pool.0.stderr.take().unwrap()).lines();
+    let stratum = lines
+        .by_ref()
+        .find_map(|line| {
+            Some(line.unwrap().split_once("miners connect to ")?.1.split('"').next()?.to_owned())
+        })
+        .expect("the pool says where miners connect");
+    // The log goes on being read, so that the pool never waits for its reader.
+    std::thread::spawn(move || lines.count());
+
+    let user = format!("{MINER}.attic");
+    let _miner = Ended(lode(&["mine", "-o", &stratum, "-u", &user, "-t", "1", "--quiet"]).spawn().unwrap());
+    let found = node.rpc("waitforblockheight", json!([3, 100_000]));
+    assert!(found["height"].as_u64() >= Some(3), "{found}");
+    let hash = node.rpc("getblockhash", json!([2]));
+    let block = node.rpc("getblock", json!([hash, 2]));
+    let outputs: Vec<(String, f64)> = block["tx"][0]["vout"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|output: &Value| {
+            let address = output["scriptPubKey"]["address"].as_str()?;
+            Some((address.to_owned(), output["value"].as_f64().unwrap()))
+        })
+        .collect();
+    assert_eq!(outputs, [(MINER.to_owned(), 49.5), (FEE.to_owned(), 0.5)]);
+
+    let killed = Command::new("kill").args(["-TERM", &pool.0.id().to_string()]).status().unwrap();
+    assert!(killed.success() && pool.0.wait().unwrap().success());
+}
+
+#[test]
+fn check_names_everything_that_would_fail() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lode.toml");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!(
+        "network = \"regtest\"\ndata_dir = {:?}\n[web]\nbind = \"{}\"\n[payout]\nfee_basis_points = 5\n\
+         [[node.external]]\nurl = \"http://127.0.0.1:1\"\nuser = \"u\"\npassword_file = \"/nowhere\"\n",
+        directory.path().display().to_string(),
+        taken.local_addr().unwrap(),
+    );
+    std::fs::write(&path, text).unwrap();
+    let check = lode(&["pool", "--check", "--config", path.to_str().unwrap()]).output().unwrap();
+    let said = String::from_utf8_lossy(&check.stdout);
+    assert!(!check.status.success());
+    for failure in ["payout.fee_address is not set", "cannot be listened on", "cannot read /nowhere"] {
+        assert!(said.contains(failure), "{failure}: {said}");
+    }
+    assert!(said.ends_with("3 things would fail\n"), "{said}");
+
+    std::fs::write(&path, "[pool]\ntga = \"x\"\n").unwrap();
+    let refused = lode(&["pool", "--config", path.to_str().unwrap()]).output().unwrap();
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("did you mean `pool.tag`?"), "{error}");
+}
