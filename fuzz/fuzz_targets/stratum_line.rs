@@ -1,0 +1,32 @@
+//! Lines from a stranger, as a pool and as a miner read them, and in chunks cut anywhere.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lode_stratum::{LineSplitter, Login, MAX_CLIENT_LINE, ServerMessage, parse_request, password_difficulty};
+
+fuzz_target!(|data: &[u8]| {
+    let _ = parse_request(data);
+    let _ = ServerMessage::parse(data);
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = Login::parse(text);
+        let _ = password_difficulty(text);
+    }
+    // However a stream is cut, the same lines come out.
+    let cut = data.first().map_or(1, |&byte| usize::from(byte).max(1));
+    let (mut whole, mut cuts) = (Vec::new(), Vec::new());
+    let at_once = LineSplitter::default().feed(data, MAX_CLIENT_LINE, |line| {
+        whole.push(line.to_vec());
+        true
+    });
+    let mut splitter = LineSplitter::default();
+    let in_parts = data.chunks(cut).try_for_each(|chunk| {
+        splitter.feed(chunk, MAX_CLIENT_LINE, |line| {
+            cuts.push(line.to_vec());
+            true
+        })
+    });
+    assert!(splitter.held() <= MAX_CLIENT_LINE);
+    if at_once.is_ok() && in_parts.is_ok() {
+        assert_eq!(whole, cuts);
+    }
+});
