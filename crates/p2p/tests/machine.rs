@@ -92,7 +92,7 @@ impl World {
             2 => Message::WtxidRelay,
             3 => Message::SendAddrV2,
             4 => Message::SendHeaders,
-            5 => Message::SendCmpct { high_bandwidth: len % 2 == 0, version: u64::from(pick % 3) },
+            5 => Message::SendCmpct { high_bandwidth: len.is_multiple_of(2), version: u64::from(pick % 3) },
             6 => Message::FeeFilter(i64::from(pick) * 100 - 1_000),
             7 => Message::Ping(u64::from(pick)),
             8 => Message::Pong(u64::from(pick)),
@@ -148,7 +148,7 @@ fn version(pick: u8, len: u8) -> Version {
         nonce: u64::from(pick),
         user_agent: "/any/".into(),
         start_height: i32::from(len),
-        relay: pick % 4 != 0,
+        relay: !pick.is_multiple_of(4),
     }
 }
 
@@ -226,11 +226,11 @@ fn judge(peers: &mut Peers, world: &World, event: Event, pick: u8, now: Duration
     let unjudged = || Verdict::Unjudged("not now".into());
     match event {
         Event::Headers { peer, headers } => {
-            let verdict = if pick % 7 == 0 { unjudged() } else { view.accept_headers(&headers) };
+            let verdict = if pick.is_multiple_of(7) { unjudged() } else { view.accept_headers(&headers) };
             peers.headers_verdict(peer, verdict, now, view);
         }
         Event::Block { hash, block, .. } => {
-            let verdict = if pick % 5 == 0 { unjudged() } else { view.accept_block(&block) };
+            let verdict = if pick.is_multiple_of(5) { unjudged() } else { view.accept_block(&block) };
             peers.block_verdict(hash, verdict, now, view);
             peers.block_verdict(hash, Verdict::Accepted, now, view);
             peers.tip_changed(Some(block), now, view);
