@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::Write as _;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::event::HashRate;
-use crate::{Event, Miner, MinerConfig, MinerError, PoolUrl, Snapshot, benchmark};
+use crate::{Event, Miner, MinerConfig, MinerError, PoolUrl, Snapshot, WorkUrl, benchmark};
 
 /// Between two status lines.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
@@ -19,12 +20,18 @@ const STATUS_EVERY: Duration = Duration::from_secs(10);
 /// What `lode mine` takes. The short flags are those of other CPU miners.
 #[derive(Clone, Debug, clap::Args)]
 pub struct MineArgs {
-    /// The pool: stratum+tcp://HOST:PORT
+    /// The pool: stratum+tcp://HOST:PORT; or a node to mine alone with: http://USER:PASSWORD@HOST:PORT
     #[arg(short = 'o', long, value_name = "URL", required_unless_present = "benchmark")]
-    pub url: Option<PoolUrl>,
+    pub url: Option<WorkUrl>,
     /// User name; at Lode's pool the address to be paid, a dot, and a name for this machine
-    #[arg(short = 'u', long, value_name = "ADDRESS.WORKER", required_unless_present = "benchmark")]
+    #[arg(short = 'u', long, value_name = "ADDRESS.WORKER")]
     pub user: Option<String>,
+    /// Mining alone: the address that blocks pay
+    #[arg(long, value_name = "ADDRESS")]
+    pub coinbase_addr: Option<String>,
+    /// Mining alone: the node's cookie file, in place of user and password in the URL
+    #[arg(long, value_name = "FILE")]
+    pub rpc_cookie: Option<PathBuf>,
     /// Password; Lode's pool reads a start difficulty from it (`d=0.01`) and else ignores it
     #[arg(short = 'p', long, alias = "pass", value_name = "TEXT", default_value = "x")]
     pub password: String,
@@ -60,9 +67,20 @@ pub struct MineArgs {
 /// Why `lode mine` ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum MineError {
-    /// No pool or no user was given.
+    /// No pool, or no user for it.
     #[error("a pool (-o) and a user name (-u) are needed to mine")]
-    Incomplete,
+    NoUser,
+    /// No address to be paid.
+    #[error("mining alone needs an address to be paid: --coinbase-addr")]
+    NoAddress,
+    /// The cookie file cannot be read.
+    #[error("the node's cookie {path}: {error}")]
+    Cookie {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
     /// The miner did not start or gave up.
     #[error(transparent)]
     Miner(#[from] MinerError),
@@ -76,17 +94,39 @@ fn parse_difficulty(text: &str) -> Result<f64, String> {
 }
 
 impl MineArgs {
-    /// The miner these flags ask for; `None` where pool or user is missing.
-    pub fn config(&self) -> Option<MinerConfig> {
+    /// What these flags ask for of any miner, with this pool and user.
+    fn config(&self, url: PoolUrl, user: &str) -> MinerConfig {
         let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
-        let mut config = MinerConfig::new(self.url.clone()?, self.user.clone()?, self.algo);
+        let mut config = MinerConfig::new(url, user, self.algo);
         config.password.clone_from(&self.password);
         config.threads = self.threads.map_or_else(cores, NonZero::get);
         config.cpu_percent = self.cpu;
         config.suggest_difficulty = self.suggest_difficulty;
         config.retries = self.retries;
         config.retry_pause_max = Duration::from_secs(self.retry_pause.max(1));
-        Some(config)
+        config
+    }
+
+    /// Starts the miner these flags ask for.
+    fn start(&self) -> Result<Miner, MineError> {
+        match &self.url {
+            None => Err(MineError::NoUser),
+            Some(WorkUrl::Pool(pool)) => {
+                let user = self.user.as_deref().ok_or(MineError::NoUser)?;
+                Ok(Miner::start(self.config(pool.clone(), user))?)
+            }
+            Some(WorkUrl::Node(node)) => {
+                let address = self.coinbase_addr.clone().ok_or(MineError::NoAddress)?;
+                let mut node = node.clone();
+                if let Some(path) = &self.rpc_cookie {
+                    let cookie = std::fs::read_to_string(path)
+                        .map_err(|error| MineError::Cookie { path: path.clone(), error })?;
+                    node = node.with_credentials(cookie.trim());
+                }
+                let unused = PoolUrl::new(node.host(), node.port());
+                Ok(Miner::start_solo(self.config(unused, ""), node, address)?)
+            }
+        }
     }
 }
 
@@ -102,9 +142,8 @@ pub async fn run(args: MineArgs, shutdown: impl Future<Output = ()>) -> Result<(
         }
         return Ok(());
     }
-    let config = args.config().ok_or(MineError::Incomplete)?;
     let start = Instant::now();
-    let mut miner = Miner::start(config)?;
+    let mut miner = args.start()?;
     let mut events = miner.events();
     let mut status = interval(STATUS_EVERY);
     status.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -187,20 +226,24 @@ mod tests {
     fn other_miners_flags() {
         let args =
             parse("-o stratum+tcp://pool:3333 -u addr.rig -p x -t 3 -a scrypt -r 5 -R 7 -q --json").unwrap();
-        let config = args.config().unwrap();
-        assert_eq!(config.url, PoolUrl::new("pool", 3333));
+        assert_eq!(args.url, Some(WorkUrl::Pool(PoolUrl::new("pool", 3333))));
+        let config = args.config(PoolUrl::new("pool", 3333), "addr.rig");
         assert_eq!((config.threads, config.algorithm, config.retries), (3, PowAlgorithm::Scrypt, Some(5)));
         assert_eq!(config.retry_pause_max, Duration::from_secs(7));
         assert!(args.quiet && args.json);
         assert!(parse("--url tcp://pool:1 --user a --pass y --algo sha256d --threads 1").is_ok());
-        assert!(parse("--benchmark").unwrap().config().is_none());
+        assert!(parse("--benchmark").is_ok());
+        let alone = parse("-o http://me:secret@node:8332 --coinbase-addr bc1q").unwrap();
+        assert!(matches!(alone.url, Some(WorkUrl::Node(_))));
+        let missing = parse("-o http://node:8332").unwrap().start();
+        assert!(matches!(missing, Err(MineError::NoAddress)));
+        assert!(matches!(parse("-o pool:1").unwrap().start(), Err(MineError::NoUser)));
     }
 
     #[test]
     fn wrong_flags_are_said() {
         for flags in [
             "-u a",
-            "-o pool:1",
             "-o pool -u a",
             "-o pool:1 -u a -t 0",
             "-o pool:1 -u a -a x11",

@@ -46,7 +46,8 @@ pub(crate) struct Station<'a> {
 }
 
 impl Station<'_> {
-    fn tell(&self, event: Event) {
+    /// Tells whoever listens.
+    pub(crate) fn tell(&self, event: Event) {
         // Nobody need be listening.
         let _ = self.events.send(event);
     }

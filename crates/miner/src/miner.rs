@@ -12,9 +12,10 @@ use tokio::task::JoinHandle;
 use crate::client::{Client, Login};
 use crate::connection::{End, Station, mine};
 use crate::crew::{Crew, SHARES_WAITING_MAX};
+use crate::solo::{Solo, SoloEnd};
 use crate::stats::Stats;
 use crate::work::Share;
-use crate::{Event, PoolUrl, Snapshot};
+use crate::{Event, NodeUrl, PoolUrl, Snapshot};
 
 /// Events kept for a listener that is slow; older ones are lost to it.
 const EVENTS_KEPT: usize = 256;
@@ -86,6 +87,14 @@ pub enum MinerError {
         /// The pool's words.
         reason: String,
     },
+    /// Mining alone: the address to be paid is none of the node's chain.
+    #[error("{address:?} cannot be paid: {reason}; give an address of the node's chain with --coinbase-addr")]
+    Address {
+        /// The address given.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// All tries to connect are used up.
     #[error("gave up after {tries} tries: {reason}")]
     GaveUp {
@@ -107,6 +116,17 @@ pub struct Miner {
 impl Miner {
     /// Starts the search threads and the connection. To be called inside a tokio runtime.
     pub fn start(config: MinerConfig) -> Result<Self, MinerError> {
+        Self::start_with(config, None)
+    }
+
+    /// Starts mining alone, straight from a node: blocks pay `address`, which must be one of the node's chain. Of
+    /// `config` the pool's address, user and password do not matter.
+    pub fn start_solo(config: MinerConfig, node: NodeUrl, address: String) -> Result<Self, MinerError> {
+        let solo = Solo { node, address, algorithm: config.algorithm };
+        Self::start_with(config, Some(solo))
+    }
+
+    fn start_with(config: MinerConfig, solo: Option<Solo>) -> Result<Self, MinerError> {
         let stats = Arc::new(Stats::default());
         let (events, _) = broadcast::channel(EVENTS_KEPT);
         let (stop, stopped) = watch::channel(false);
@@ -114,7 +134,8 @@ impl Miner {
         let threads = config.threads.max(1);
         let crew = Crew::hire(config.algorithm, threads, config.cpu_percent, &stats, &sender)
             .ok_or(MinerError::Algorithm(config.algorithm))?;
-        let task = tokio::spawn(supervise(config, crew, shares, stats.clone(), events.clone(), stopped));
+        let task =
+            tokio::spawn(supervise(config, solo, crew, shares, stats.clone(), events.clone(), stopped));
         Ok(Self { stats, events, stop, task })
     }
 
@@ -151,6 +172,7 @@ impl Miner {
 /// Makes connections one after the other until told to stop.
 async fn supervise(
     config: MinerConfig,
+    solo: Option<Solo>,
     crew: Crew,
     mut shares: mpsc::Receiver<Share>,
     stats: Arc<Stats>,
@@ -158,7 +180,7 @@ async fn supervise(
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), MinerError> {
     let result = tokio::select! {
-        result = connect_again_and_again(&config, &crew, &mut shares, &stats, &events) => result,
+        result = connect_again_and_again(&config, solo.as_ref(), &crew, &mut shares, &stats, &events) => result,
         // An error means that the handle is gone, which is to stop as well.
         _ = stopped.wait_for(|stop| *stop) => Ok(()),
     };
@@ -172,6 +194,7 @@ async fn supervise(
 
 async fn connect_again_and_again(
     config: &MinerConfig,
+    solo: Option<&Solo>,
     crew: &Crew,
     shares: &mut mpsc::Receiver<Share>,
     stats: &Stats,
@@ -193,7 +216,13 @@ async fn connect_again_and_again(
         let mut client =
             Client::new(login.clone(), sequence, start).ok_or(MinerError::Algorithm(config.algorithm))?;
         let mut station = Station { algorithm: config.algorithm, crew, shares, stats, events };
-        let end = mine(&url, &mut client, &mut station).await;
+        let end = match solo {
+            Some(solo) => match solo.mine(&mut station, &mut sequence).await {
+                SoloEnd::Lost(reason) => End::Lost(reason),
+                SoloEnd::Fatal(error) => return Err(error),
+            },
+            None => mine(&url, &mut client, &mut station).await,
+        };
 
         // Shares of this connection are void on the next, whose extranonce 1 is another.
         crew.post(None);
@@ -202,7 +231,7 @@ async fn connect_again_and_again(
         while shares.try_recv().is_ok() {
             stats.add_lost(1);
         }
-        sequence = client.next_sequence();
+        sequence = sequence.max(client.next_sequence());
 
         let (reason, wait) = match end {
             End::LoginRefused(reason) => {

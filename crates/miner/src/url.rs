@@ -1,4 +1,4 @@
-//! Where the work comes from, as written on the command line.
+//! Where the work comes from, as written on the command line: a pool, or a node to mine alone with.
 
 use std::fmt;
 use std::str::FromStr;
@@ -75,6 +75,93 @@ impl fmt::Display for PoolUrl {
     }
 }
 
+/// A node's JSON-RPC address: `http://HOST:PORT`, with `USER:PASSWORD@` in front of the host where it has one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NodeUrl {
+    host: String,
+    port: u16,
+    credentials: Option<String>,
+}
+
+impl NodeUrl {
+    /// Host name or IP address, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `USER:PASSWORD`.
+    pub fn credentials(&self) -> Option<&str> {
+        self.credentials.as_deref()
+    }
+
+    /// The same node with these credentials, `USER:PASSWORD` as a node's cookie file holds them.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: impl Into<String>) -> Self {
+        self.credentials = Some(credentials.into());
+        self
+    }
+}
+
+impl FromStr for NodeUrl {
+    type Err = PoolUrlError;
+
+    fn from_str(text: &str) -> Result<Self, PoolUrlError> {
+        let text = text.trim();
+        let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+        if !scheme.eq_ignore_ascii_case("http") {
+            return Err(PoolUrlError::Scheme(scheme.to_owned()));
+        }
+        // A password may hold an @, a host may not.
+        let (credentials, rest) = match rest.rsplit_once('@') {
+            Some((credentials, rest)) => (Some(credentials.to_owned()), rest),
+            None => (None, rest),
+        };
+        let address: PoolUrl = rest.parse()?;
+        Ok(Self { host: address.host, port: address.port, credentials })
+    }
+}
+
+impl fmt::Display for NodeUrl {
+    /// Without the credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "http://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "http://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Debug for NodeUrl {
+    /// Without the credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Either of the two, told apart by the scheme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkUrl {
+    /// A pool, over Stratum.
+    Pool(PoolUrl),
+    /// A node, over JSON-RPC.
+    Node(NodeUrl),
+}
+
+impl FromStr for WorkUrl {
+    type Err = PoolUrlError;
+
+    fn from_str(text: &str) -> Result<Self, PoolUrlError> {
+        let node = text.trim().get(..7).is_some_and(|start| start.eq_ignore_ascii_case("http://"));
+        if node { text.parse().map(Self::Node) } else { text.parse().map(Self::Pool) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,5 +183,15 @@ mod tests {
         {
             assert!(bad.parse::<PoolUrl>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn nodes() {
+        let url: NodeUrl = "http://me:se@cret@[::1]:8332/".parse().unwrap();
+        assert_eq!((url.host(), url.port(), url.credentials()), ("::1", 8332, Some("me:se@cret")));
+        assert!(!format!("{url} {url:?}").contains("cret"), "a password is not shown");
+        assert!(matches!("HTTP://a:1".parse(), Ok(WorkUrl::Node(_))));
+        assert!(matches!("a:1".parse(), Ok(WorkUrl::Pool(_))));
+        assert!("https://a:1".parse::<WorkUrl>().is_err());
     }
 }
