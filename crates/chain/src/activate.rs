@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use lode_primitives::Height;
+
 use crate::chain::{Chain, ChainBlock};
 use crate::connect::{self, Place};
 use crate::flat::RECORD_HEAD;
@@ -106,6 +108,14 @@ impl Chain {
         }
     }
 
+    /// True where every block of the best chain above `height` can be taken back: pruning may have taken what that needs.
+    fn can_go_back_to(&self, height: Height) -> bool {
+        self.active[height as usize + 1..].iter().all(|&id| {
+            let entry = self.tree.get(id);
+            entry.has_block() && entry.undo.is_some()
+        })
+    }
+
     /// Makes the best candidate the tip, as far as its blocks are valid; gives the blocks found invalid on the way.
     pub(crate) fn activate(&mut self, new: Option<&Hashed>) -> Result<Vec<(Id, BlockError)>, StoreError> {
         let mut failed = Vec::new();
@@ -117,6 +127,11 @@ impl Chain {
                 break;
             }
             let fork = self.tree.get(self.tree.fork(best, self.tip_id())).height();
+            if !self.can_go_back_to(fork) {
+                tracing::error!(block = %self.tree.get(best).hash(), fork, "a better chain parts below what pruning kept");
+                self.candidates.pop_last();
+                continue;
+            }
             while self.tree.get(self.tip_id()).height() > fork {
                 self.disconnect_tip()?;
             }

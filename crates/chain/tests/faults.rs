@@ -176,6 +176,16 @@ fn pruning_keeps_to_its_size_and_the_chain_goes_on() {
     }
     while chain.advance(u32::MAX).unwrap().more {}
     assert_eq!((chain.height(), chain.tip().hash()), (701, parent));
+    // One from below it cannot be followed: the chain stays where it is, and goes on from there.
+    let mut other = chain.entry_at(chain.prune_height() - 2).unwrap().hash();
+    while chain.entry(&other).unwrap().height() <= 702 {
+        let block = block_with(&chain, &other, 9_000, vec![]);
+        other = block.hash();
+        let now = block.header.time;
+        assert!(chain.accept_block(block, now).unwrap().is_empty());
+    }
+    assert_eq!(chain.tip().hash(), parent);
+    grow(&mut chain, 1, 9_001);
     let missing = OutPoint { txid: lode_primitives::Txid([9; 32]), vout: 0 };
     assert!(!chain.has_utxo(&missing).unwrap());
 }
