@@ -97,9 +97,9 @@ mod tests {
             for _ in 0..400 {
                 now += 30_000;
                 owed += rate * 30.0;
-                let shares = (owed / difficulty.get()).floor().min(100_000.0);
+                let shares = (owed / difficulty.get()).floor().min(1_000.0);
                 owed -= shares * difficulty.get();
-                if shares >= 100_000.0 { owed = 0.0; }
+                if shares >= 1_000.0 { owed = 0.0; }
                 for _ in 0..shares as u32 { vardiff.share(difficulty); }
                 if let Some(next) = vardiff.decide(now, difficulty, &config) {
                     difficulty = next;
