@@ -130,8 +130,8 @@ impl Solo {
                 tokio::select! {
                     next = &mut next => break next?,
                     Some(share) = station.shares.recv() => {
+                        // Further solutions of a block already handed in are nothing lost.
                         if share.work.sequence != work.sequence {
-                            station.stats.add_lost(1);
                             continue;
                         }
                         // One block of this work is enough, whatever the node says of it.
