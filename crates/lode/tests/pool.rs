@@ -7,8 +7,19 @@ use std::process::{Child, Command, Stdio};
 use lode_testkit::{Daemon, Peer, peer};
 use serde_json::{Value, json};
 
-const MINER: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
-const FEE: &str = "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry";
+/// P2WPKH and P2WSH of BIP173, on the network whose prefix is asked for.
+fn addresses(network: &str) -> (&'static str, &'static str) {
+    match network {
+        "signet" => (
+            "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx",
+            "tb1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3q0sl5k7",
+        ),
+        _ => (
+            "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080",
+            "bcrt1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3qzf4jry",
+        ),
+    }
+}
 
 fn lode(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lode"));
@@ -16,12 +27,14 @@ fn lode(arguments: &[&str]) -> Command {
     command
 }
 
-fn config(directory: &Path, node: &Daemon) -> String {
+fn config(directory: &Path, network: &str, node: &Daemon) -> String {
     let path = directory.join("lode.toml");
+    let (_, fee) = addresses(network);
+    let challenge = if network == "signet" { "[node]\nsignet_challenge = \"51\"\n" } else { "" };
     let text = format!(
-        "coin = \"bitcoin\"\nnetwork = \"regtest\"\ndata_dir = {:?}\n\
+        "coin = \"bitcoin\"\nnetwork = \"{network}\"\ndata_dir = {:?}\n{challenge}\
          [[node.external]]\nurl = \"http://{}\"\ncookie_file = {:?}\n\
-         [payout]\nfee_basis_points = 100\nfee_address = \"{FEE}\"\n\
+         [payout]\nfee_basis_points = 100\nfee_address = \"{fee}\"\n\
          [web]\nbind = \"127.0.0.1:0\"\n\
          [pool]\nports = [{{ bind = \"127.0.0.1:0\", start_difficulty = 0.0001, min_difficulty = 1e-9 }}]\n",
         directory.display().to_string(),
@@ -45,9 +58,20 @@ impl Drop for Ended {
 #[test]
 fn a_pool_on_bitcoind_pays_its_miner_and_its_fee_in_blocks_the_node_keeps() {
     let Some(path) = peer(Peer::Bitcoind) else { return };
-    let node = Daemon::start(&path, "regtest", &[]);
+    mined_and_paid(&Daemon::start(&path, "regtest", &[]), "regtest");
+}
+
+/// A signet of one's own has real difficulties: most shares are no blocks there.
+#[test]
+fn the_same_on_a_private_signet() {
+    let Some(path) = peer(Peer::Bitcoind) else { return };
+    mined_and_paid(&Daemon::start(&path, "signet", &["-signetchallenge=51"]), "signet");
+}
+
+fn mined_and_paid(node: &Daemon, network: &str) {
+    let (miner, fee) = addresses(network);
     let directory = tempfile::tempdir().unwrap();
-    let config = config(directory.path(), &node);
+    let config = config(directory.path(), network, node);
 
     let check = lode(&["pool", "--check", "--config", &config]).output().unwrap();
     let said = String::from_utf8_lossy(&check.stdout);
@@ -66,7 +90,7 @@ fn a_pool_on_bitcoind_pays_its_miner_and_its_fee_in_blocks_the_node_keeps() {
     // The log goes on being read, so that the pool never waits for its reader.
     std::thread::spawn(move || lines.count());
 
-    let user = format!("{MINER}.attic");
+    let user = format!("{miner}.attic");
     let _miner = Ended(lode(&["mine", "-o", &stratum, "-u", &user, "-t", "1", "--quiet"]).spawn().unwrap());
     let found = node.rpc("waitforblockheight", json!([3, 100_000]));
     assert!(found["height"].as_u64() >= Some(3), "{found}");
@@ -81,7 +105,7 @@ fn a_pool_on_bitcoind_pays_its_miner_and_its_fee_in_blocks_the_node_keeps() {
             Some((address.to_owned(), output["value"].as_f64().unwrap()))
         })
         .collect();
-    assert_eq!(outputs, [(MINER.to_owned(), 49.5), (FEE.to_owned(), 0.5)]);
+    assert_eq!(outputs, [(miner.to_owned(), 49.5), (fee.to_owned(), 0.5)]);
 
     let killed = Command::new("kill").args(["-TERM", &pool.0.id().to_string()]).status().unwrap();
     assert!(killed.success() && pool.0.wait().unwrap().success());
