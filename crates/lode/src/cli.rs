@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// Which of its networks: main, testnet4, signet, regtest, local
     #[arg(long, default_value = "main")]
     network: String,
-    /// The node's data directory; its cookie is DIR/<coin>/<network>/.cookie
+    /// The node's data directory; its cookie is DIR/COIN/NETWORK/.cookie
     #[arg(long, env = "LODE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Where the node's RPC listens [default: this machine, the coin's port]

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// A signet of one's own: the script, in hex, that its blocks must satisfy (with --network signet)
     #[arg(long, value_name = "HEX")]
     signetchallenge: Option<String>,
-    /// Where the data lies, in DIR/<coin>/<network>/ [default: ~/.lode]
+    /// Where the data lies, in DIR/COIN/NETWORK/ [default: ~/.lode]
     #[arg(long, env = "LODE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Listen for peers here [default: all interfaces, the coin's port; this machine alone on regtest and local]

@@ -1,1 +1,0 @@
-//! Keys, coin choice, signing, history.
