@@ -19,8 +19,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Proof-of-work electronic cash in one program: a node, a wallet, a miner, and a mining pool that never holds its
-/// miners' money.
+/// Proof-of-work electronic cash in one program: a node, a miner, and a mining pool that never holds its miners'
+/// money.
 #[derive(Parser)]
 #[command(name = "lode", version, propagate_version = true, arg_required_else_help = true)]
 struct Lode {
