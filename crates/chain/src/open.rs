@@ -130,6 +130,11 @@ impl Chain {
         let rows = self.db.rows(self.coin.form);
         for row in rows {
             let Row { header, hash, status, tx_count, sequence, data, undo } = row?;
+            // A header is written when it comes by itself, one that comes with a block at the next flush. So the parent
+            // may be in the block files only; it is found again there, and this header is sent again.
+            if header.prev != BlockHash::ZERO && self.tree.find(&header.prev).is_none() {
+                continue;
+            }
             let id = self.tree.insert(&header, hash, crate::tree::work_of(header.bits));
             let parent = self.tree.parent(id);
             let below =

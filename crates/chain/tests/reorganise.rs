@@ -38,6 +38,39 @@ fn a_chain_grows_and_is_there_again() {
     assert_eq!(chain.block(&block.hash()).unwrap().unwrap(), block);
 }
 
+/// The files as kill -9 leaves them: as they are while the chain is open.
+fn killed(dir: &std::path::Path) -> tempfile::TempDir {
+    fn copy(from: &std::path::Path, to: &std::path::Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    let copied = tempfile::tempdir().unwrap();
+    copy(dir, copied.path());
+    copied
+}
+
+#[test]
+fn a_header_on_a_block_that_was_not_flushed_yet_survives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut chain = open(dir.path());
+    grow(&mut chain, 3, 0);
+    let next = block_with(&chain, &chain.tip().hash(), 0, Vec::new());
+    chain.accept_headers(std::slice::from_ref(&next.header), next.header.time).unwrap();
+    let left = killed(dir.path());
+    let mut chain = open(left.path());
+    assert_eq!(chain.height(), 3);
+    chain.accept_block(next.clone(), next.header.time).unwrap();
+    assert_eq!(chain.tip().hash(), next.hash());
+}
+
 #[test]
 fn a_reorganisation_sixty_deep_ends_like_a_straight_sync() {
     let (dir, straight) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -8,6 +8,6 @@ use crate::runtime;
 
 /// Mines until told to stop.
 pub(crate) fn run(args: MineArgs) -> anyhow::Result<ExitCode> {
-    runtime::start()?.block_on(lode_miner::run(args, runtime::asked_to_stop()))?;
+    runtime::start()?.block_on(async { lode_miner::run(args, runtime::asked_to_stop()).await })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -36,13 +36,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let stop = runtime::asked_to_stop();
     let stack = Stack::start(settings).await?;
     for address in stack.pool.addresses() {
         tracing::info!(coin = %stack.coin, "miners connect to stratum+tcp://{address}");
     }
     tracing::info!("the dashboard is at http://{}", stack.web);
     let ended = tokio::select! {
-        () = runtime::asked_to_stop() => Ok(()),
+        () = stop => Ok(()),
         ended = node_ended(&stack) => ended,
     };
     tracing::info!("stopping");

@@ -60,6 +60,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn play(args: Args) -> anyhow::Result<ExitCode> {
+    let stop = runtime::asked_to_stop();
     let settings = settings(&args)?;
     let coin = settings.coin()?;
     let threads = match args.threads {
@@ -70,7 +71,7 @@ async fn play(args: Args) -> anyhow::Result<ExitCode> {
     let miners = Miners::start(&settings, &stack, threads)?;
     let mut story = Story::new(coin, args.json);
     story.started(&stack, &miners)?;
-    let done = tell(&args, &stack, &miners, &mut story).await;
+    let done = tell(&args, &stack, &miners, &mut story, stop).await;
     miners.stop().await;
     stack.stop().await;
     done?;
@@ -79,10 +80,15 @@ async fn play(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Tells what happens, until enough has.
-async fn tell(args: &Args, stack: &Stack, miners: &Miners, story: &mut Story) -> anyhow::Result<()> {
+async fn tell(
+    args: &Args,
+    stack: &Stack,
+    miners: &Miners,
+    story: &mut Story,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let mut events = stack.pool.events();
     let mut status = tokio::time::interval(STATUS);
-    let stop = runtime::asked_to_stop();
     tokio::pin!(stop);
     loop {
         tokio::select! {

@@ -17,6 +17,9 @@ const START_SECONDS_MAX: u64 = 60;
 /// How long one call may take.
 const CALL_SECONDS_MAX: u64 = 120;
 
+/// How often a call is made again that the daemon was too busy for.
+const BUSY_TRIES_MAX: u32 = 50;
+
 /// The error that a daemon answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RpcError {
@@ -168,6 +171,10 @@ impl Daemon {
     }
 
     fn call(&self, url: &str, method: &str, params: Value) -> Result<Value, RpcError> {
+        self.call_again(url, method, params, BUSY_TRIES_MAX)
+    }
+
+    fn call_again(&self, url: &str, method: &str, params: Value, tries: u32) -> Result<Value, RpcError> {
         let no_answer = |message: String| RpcError { code: 0, message };
         let (user, password) = self.cookie().ok_or_else(|| no_answer("no cookie yet".to_owned()))?;
         let body = json!({"jsonrpc": "1.0", "id": 1, "method": method, "params": params});
@@ -177,7 +184,15 @@ impl Daemon {
             .with_json(&body)
             .and_then(minreq::Request::send)
             .map_err(|error| no_answer(error.to_string()))?;
-        let answer: Value = answer.json().map_err(|error| no_answer(error.to_string()))?;
+        let answer: Value = match answer.json() {
+            Ok(answer) => answer,
+            // Its work queue is full: it says so in plain text, and means it for the moment only.
+            Err(_) if tries > 0 => {
+                std::thread::sleep(Duration::from_millis(100));
+                return self.call_again(url, method, params, tries - 1);
+            }
+            Err(error) => return Err(no_answer(error.to_string())),
+        };
         match answer.get("error") {
             Some(Value::Object(error)) => Err(RpcError {
                 code: error.get("code").and_then(Value::as_i64).unwrap_or(0),
