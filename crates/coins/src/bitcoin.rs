@@ -103,6 +103,7 @@ pub(crate) const MAIN: Coin = Coin {
         xpub: [0x04, 0x88, 0xb2, 0x1e],
         xprv: [0x04, 0x88, 0xad, 0xe4],
     },
+    slip44: 0,
     min_chain_work_hex: "0000000000000000000000000000000000000001128750f82f4c366153a3a030",
     assume_valid: "00000000000000000000ccebd6d74d9194d8dcdc1d177c478e094bfad51ba5ac",
     min_relay_fee: Amount::from_sat(100),

@@ -113,6 +113,8 @@ pub struct Coin {
     pub dns_seeds: &'static [&'static str],
     /// How addresses are written.
     pub address: AddressFormat,
+    /// The coin's registered number in key paths (SLIP-44), on its main network; see [`Coin::bip44_number`].
+    pub slip44: u32,
     /// Chains with less work are not synced to, as 64 hex digits; empty for none.
     pub min_chain_work_hex: &'static str,
     /// Scripts of this block's ancestors are taken for valid, as a block id; empty for none.
@@ -130,6 +132,11 @@ impl Coin {
     /// What the block at `height` with compact target `bits` may make out of nothing.
     pub fn subsidy(&self, height: Height, bits: u32) -> Amount {
         self.subsidy.at(height, bits)
+    }
+
+    /// The coin's number in key paths (BIP44): its registered one where its money is, 1 on every test network.
+    pub const fn bip44_number(&self) -> u32 {
+        if matches!(self.network, Network::Main) { self.slip44 } else { 1 }
     }
 
     /// Seconds between blocks that the retarget aims at.

@@ -70,6 +70,7 @@ pub(crate) const MAIN: Coin = Coin {
         xpub: [0x04, 0x88, 0xb2, 0x1e],
         xprv: [0x04, 0x88, 0xad, 0xe4],
     },
+    slip44: 2,
     min_chain_work_hex: "",
     assume_valid: "",
     min_relay_fee: Amount::from_sat(1000),
