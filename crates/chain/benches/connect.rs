@@ -3,14 +3,12 @@
 //!
 //! `cargo bench -p lode-chain --bench connect [-- BLOCKS PAYMENTS]`
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lode_chain::testing::payments;
 use lode_chain::{Chain, ChainOptions, SetHash};
 use lode_primitives::{Block, Decode, Encode};
 
@@ -33,7 +31,7 @@ fn main() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut source = open(&dir.path().join("source"));
     let blocks: Vec<Vec<u8>> =
-        support::signed_chain(&mut source, full, per_block).iter().map(Encode::to_bytes).collect();
+        payments::signed_chain(&mut source, full, per_block).iter().map(Encode::to_bytes).collect();
     let wanted = set_hash(&mut source);
     let form = source.coin().form;
     let inputs: usize = 2 * full * per_block;

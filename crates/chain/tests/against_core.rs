@@ -2,9 +2,7 @@
 //! Needs `LODE_BITCOIND`.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
-use lode_chain::testing::{block_on, seal};
+use lode_chain::testing::{block_on, payments, seal};
 use lode_chain::{Chain, ChainOptions, SetHash};
 use lode_primitives::{Block, Encode, OutPoint, Transaction};
 use lode_testkit::{Daemon, Peer, peer};
@@ -62,14 +60,14 @@ fn the_outputs_are_the_same() {
     let core = Daemon::start(&path, "regtest", &["-checkblockindex=0"]);
     let dir = tempfile::tempdir().unwrap();
     let mut chain = open(dir.path());
-    for block in support::signed_chain(&mut chain, lode_testkit::rounds(3, 30), 200) {
+    for block in payments::signed_chain(&mut chain, lode_testkit::rounds(3, 30), 200) {
         give(&core, &block, Value::Null);
     }
     compare(&mut chain, &core);
 
     // Every output of the last full block, spent in both branches, otherwise.
     let tip = chain.block(&chain.tip().hash()).unwrap().unwrap();
-    let mut owned: Vec<support::Owned> = tip.transactions[1..].iter().flat_map(support::outputs).collect();
+    let mut owned: Vec<payments::Owned> = tip.transactions[1..].iter().flat_map(payments::outputs).collect();
     owned.truncate(120);
     let fork = chain.tip().hash();
     let mut tips = Vec::new();
@@ -78,7 +76,7 @@ fn the_outputs_are_the_same() {
         for i in 0..length {
             let spent = owned.get(2 * i..2 * i + 2).unwrap_or_default();
             let transactions =
-                if spent.is_empty() { vec![] } else { vec![support::pay(spent, side + 1, i + side)] };
+                if spent.is_empty() { vec![] } else { vec![payments::pay(spent, side + 1, i + side)] };
             parent = add(&mut chain, &core, parent, side as u32, transactions);
         }
         tips.push(parent);

@@ -10,13 +10,15 @@ use std::time::{Duration, Instant};
 use common::{ADDRESS, TestNode};
 use lode_primitives::{Amount, Encode, OutPoint, SEQUENCE_FINAL, Transaction, TxIn, TxOut, Txid, Witness};
 use lode_script::build;
-use lode_testkit::{Daemon, Peer, peer, rounds};
+use lode_testkit::{Daemon, Peer, peer};
 use serde_json::{Value, json};
 
 /// How long anything may take until it counts as not happening.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Blocks made by one call: the peer's client gives up on long ones.
 const BATCH: u64 = 500;
+/// Blocks synced here; thousands of them, with payments in them, are in `every_output.rs`.
+const BLOCKS: u64 = 700;
 
 fn anyone_can_spend() -> Vec<u8> {
     build::p2wsh_of(&[0x51])
@@ -127,7 +129,7 @@ async fn connected(node: &TestNode) {
 #[tokio::test(flavor = "multi_thread")]
 async fn bitcoinds_chain_is_synced_and_its_reorganisation_followed() {
     let Some(core) = core() else { return };
-    generate_on(&core, rounds(700, 5_000) as u64);
+    generate_on(&core, BLOCKS);
     let began = Instant::now();
     let node = connected_to(&core).await;
     wait_for_tip(&node, &core).await;
@@ -159,7 +161,7 @@ async fn bitcoinds_chain_is_synced_and_its_reorganisation_followed() {
 async fn our_chain_is_synced_by_bitcoind() {
     let Some(core) = core() else { return };
     let node = TestNode::start().await;
-    let mut left = rounds(700, 5_000) as u64;
+    let mut left = BLOCKS;
     while left > 0 {
         let now = left.min(BATCH);
         node.call("generatetoaddress", json!([now, anyone_address()])).await;

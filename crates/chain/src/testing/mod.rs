@@ -1,5 +1,7 @@
 //! Blocks made on request, for tests and benches: what a template, a miner and a wallet would do together, on networks
-//! where a block takes no time. Behind the feature `testing`.
+//! where a block takes no time. [`payments`] has transactions with real signatures. Behind the feature `testing`.
+
+pub mod payments;
 
 use lode_coins::{Coin, Deployments};
 use lode_primitives::{
