@@ -1,6 +1,7 @@
 //! Which bits the next block must have: each coin's retarget rule.
 
 use lode_coins::{Coin, Retarget};
+use lode_pow::ChainLength;
 use lode_primitives::{Target, U256};
 
 use crate::tree::{Id, Tree};
@@ -47,6 +48,24 @@ pub(crate) fn next_bits(tree: &Tree, coin: &Coin, parent: Id, time: u32) -> u32 
             let (spacing, window) = (u64::from(spacing), u64::from(window));
             let elapsed = elapsed.clamp(0, 6 * spacing as i64) as u64;
             scaled(last.bits(), (window - 1) * spacing + 2 * elapsed, (window + 1) * spacing, coin.pow_limit)
+        }
+        Retarget::ChainLength { spacing, window, initial, elapsed_max } => {
+            // The first two blocks above genesis.
+            let Some(before) = tree.parent(parent).filter(|_| last.height() > 1) else {
+                return ChainLength::whole(initial).0;
+            };
+            let mut elapsed = i64::from(last.time()) - i64::from(tree.get(before).time());
+            if let Some(max) = elapsed_max {
+                elapsed = elapsed.clamp(0, i64::from(max));
+            }
+            let (spacing, window) = (i64::from(spacing), i64::from(window));
+            ChainLength(last.bits())
+                .retargeted(
+                    (window + 1) * spacing,
+                    (window - 1) * spacing + 2 * elapsed,
+                    coin.min_chain_length,
+                )
+                .0
         }
     }
 }

@@ -12,13 +12,19 @@ const GENESIS_KEY: &[u8] = &[
     0x4d, 0xf7, 0xba, 0x0b, 0x8d, 0x57, 0x8a, 0x4c, 0x70, 0x2b, 0x6b, 0xf1, 0x1d, 0x5f,
 ];
 
+/// Pushes of 0x1d00ffff and 4, as the first block of all had.
+pub(crate) const FIRST_SCRIPT: &[u8] = &[4, 0xff, 0xff, 0x00, 0x1d, 1, 4];
+
 const GENESIS: Genesis = Genesis {
+    version: 1,
+    script_start: FIRST_SCRIPT,
     text: "The Times 03/Jan/2009 Chancellor on brink of second bailout for banks",
     output_key: GENESIS_KEY,
     value: Amount::from_coins(50),
     time: 1_231_006_505,
     bits: 0x1d00_ffff,
     nonce: 2_083_236_893,
+    multiplier: 0,
 };
 
 const TWO_WEEKS: Retarget = Retarget::Interval {
@@ -58,11 +64,16 @@ pub(crate) const MAIN: Coin = Coin {
     pow: PowAlgorithm::Sha256d,
     form: Form { witness: true, data: false, multiplier: false },
     pow_limit: Target(U256::from_limbs([u64::MAX, u64::MAX, u64::MAX, 0x0000_0000_ffff_ffff])),
+    min_chain_length: 0,
     retarget: TWO_WEEKS,
     subsidy: Subsidy::Halving { initial: Amount::from_coins(50), interval: 210_000 },
     max_money: Amount::from_coins(21_000_000),
     coinbase_maturity: 100,
+    min_output: Amount::ZERO,
+    min_fee: Amount::ZERO,
+    max_data: 0,
     max_block_weight: 4_000_000,
+    max_standard_weight: 400_000,
     max_block_sigops_cost: 80_000,
     deployments: Deployments {
         bip34: Some(227_931),

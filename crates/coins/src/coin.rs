@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use lode_pow::PowAlgorithm;
-use lode_primitives::{Amount, Block, BlockHash, Form, Height, Target, sha256d};
+use lode_pow::{ChainLength, PowAlgorithm};
+use lode_primitives::{Amount, Block, BlockHash, Form, Height, Target, U256, Work, sha256d};
 
 use crate::{AddressFormat, COINS, Deployments, Genesis, Retarget, ScriptException, Subsidy, bitcoin};
 
@@ -78,8 +78,10 @@ pub struct Coin {
     pub pow: PowAlgorithm,
     /// What transactions and headers look like on the wire.
     pub form: Form,
-    /// The easiest target there is.
+    /// The easiest target there is; of no meaning for prime chains.
     pub pow_limit: Target,
+    /// The least whole length that a prime chain's header may ask for; 0 where work is proven otherwise.
+    pub min_chain_length: u32,
     /// How the target follows the hash rate.
     pub retarget: Retarget,
     /// What a block's miner may make out of nothing.
@@ -89,8 +91,17 @@ pub struct Coin {
     /// Blocks a coinbase must be buried under before it may be spent (it is spendable in the block at its height
     /// plus this).
     pub coinbase_maturity: Height,
+    /// No output may hold less (consensus); zero where any amount will do.
+    pub min_output: Amount,
+    /// What a transaction must pay at least for each 1,000 bytes begun, one more at an exact multiple (consensus); zero where nothing need be
+    /// paid. See [`Coin::least_fee`].
+    pub min_fee: Amount,
+    /// Bytes of a transaction's data field at most (consensus).
+    pub max_data: usize,
     /// Weight units in a block at most (BIP141); where there are no witnesses four times the bytes.
     pub max_block_weight: usize,
+    /// Weight units of a transaction that is relayed, at most.
+    pub max_standard_weight: usize,
     /// Signature operations in a block at most, in BIP141's cost units (four to an operation outside witnesses).
     pub max_block_sigops_cost: usize,
     /// From which height which rules hold.
@@ -139,6 +150,30 @@ impl Coin {
         if matches!(self.network, Network::Main) { self.slip44 } else { 1 }
     }
 
+    /// What a transaction of `size` bytes must pay at least to be valid: [`Coin::min_fee`] times `1 + size / 1000`, the
+    /// division rounded down (Primecoin's `GetMinFee`).
+    pub const fn least_fee(&self, size: usize) -> Amount {
+        Amount::from_sat(self.min_fee.to_sat().saturating_mul(1 + (size / 1000) as i64))
+    }
+
+    /// What the coinbase, of `size` bytes, of the block at `height` with compact target `bits` may pay out where the
+    /// other transactions pay `fees`; `None` where the sum is no amount. Where transactions must pay a fee a coinbase of
+    /// 1,000 bytes and more must too, but for the first: so many coins are never made (Primecoin 0.1 and
+    /// Datacoin 0.8, `ConnectBlock`).
+    pub fn reward(&self, height: Height, bits: u32, fees: Amount, size: usize) -> Option<Amount> {
+        let kept_back = self.least_fee(size).checked_sub(self.min_fee)?;
+        self.subsidy(height, bits).checked_sub(kept_back)?.checked_add(fees)
+    }
+
+    /// The work that a block with these `bits` stands for; `None` where no block can have them: they are no target, an
+    /// easier one than the limit, or no length of a prime chain.
+    pub fn block_work(&self, bits: u32) -> Option<Work> {
+        match self.pow {
+            PowAlgorithm::PrimeChain => ChainLength(bits).work(self.min_chain_length),
+            _ => Target::from_compact(bits).ok().filter(|target| *target <= self.pow_limit).map(Target::work),
+        }
+    }
+
     /// Seconds between blocks that the retarget aims at.
     pub const fn spacing(&self) -> u32 {
         self.retarget.spacing()
@@ -155,11 +190,11 @@ impl Coin {
     }
 
     /// Least work of a chain worth syncing to.
-    pub fn min_chain_work(&self) -> lode_primitives::Work {
+    pub fn min_chain_work(&self) -> Work {
         let mut bytes = [0; 32];
         match hex_to(self.min_chain_work_hex, &mut bytes) {
-            true => lode_primitives::Work(lode_primitives::U256::from_be_bytes(bytes)),
-            false => lode_primitives::Work::ZERO,
+            true => Work(U256::from_be_bytes(bytes)),
+            false => Work::ZERO,
         }
     }
 
@@ -237,12 +272,19 @@ pub fn custom_signet(challenge: &[u8]) -> &'static Coin {
 
 #[cfg(test)]
 mod tests {
+    use lode_pow::check_prime_chain;
+
     use super::*;
 
     #[test]
     fn found_by_name_and_refused_plainly() {
         assert_eq!(find("bitcoin", "regtest").unwrap().p2p_port, 18444);
-        assert!(find("bitcion", "main").unwrap_err().to_string().contains("there are bitcoin, litecoin"));
+        assert!(
+            find("bitcion", "main")
+                .unwrap_err()
+                .to_string()
+                .contains("there are bitcoin, litecoin, primecoin, datacoin")
+        );
         assert!(
             find("litecoin", "signet")
                 .unwrap_err()
@@ -272,10 +314,19 @@ mod tests {
     fn genesis_proves_its_work() {
         for coin in COINS {
             let header = coin.genesis_block().header;
-            let target = Target::from_compact(header.bits).unwrap();
-            assert!(target <= coin.pow_limit, "{coin}");
-            if let Some(hash) = coin.pow.hash(&header.pow_bytes()) {
-                assert!(target.is_met_by(&hash), "{coin}: {}", header.hash());
+            assert!(coin.block_work(header.bits).is_some(), "{coin}");
+            match coin.pow.hash(&header.pow_bytes()) {
+                Some(hash) => {
+                    let target = Target::from_compact(header.bits).unwrap();
+                    assert!(target.is_met_by(&hash), "{coin}: {}", header.hash());
+                }
+                None => {
+                    let (multiplier, length) =
+                        (header.multiplier.as_ref().unwrap(), ChainLength(header.bits));
+                    let verdict =
+                        check_prime_chain(&header.pow_bytes(), multiplier, length, coin.min_chain_length);
+                    assert!(verdict.is_ok(), "{coin}: {verdict:?}");
+                }
             }
         }
     }
@@ -284,10 +335,7 @@ mod tests {
     fn every_constant_parses() {
         for coin in COINS {
             assert!(coin.assume_valid.is_empty() || coin.assume_valid().is_some(), "{coin}");
-            assert_eq!(
-                coin.min_chain_work_hex.is_empty(),
-                coin.min_chain_work() == lode_primitives::Work::ZERO
-            );
+            assert_eq!(coin.min_chain_work_hex.is_empty(), coin.min_chain_work() == Work::ZERO);
             for (hash, _) in coin.script_exceptions {
                 assert!(hash.parse::<BlockHash>().is_ok());
             }

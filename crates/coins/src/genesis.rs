@@ -1,17 +1,20 @@
 //! First blocks, built from what they say.
 
 use lode_primitives::{
-    Amount, Block, BlockHash, Form, Header, MerkleNode, OutPoint, SEQUENCE_FINAL, Transaction, TxIn, TxOut,
-    Witness,
+    Amount, Block, BlockHash, Form, Header, MerkleNode, Multiplier, OutPoint, SEQUENCE_FINAL, Transaction,
+    TxIn, TxOut, Witness,
 };
 
-/// What a first block is made of. Its coinbase pushes `0x1d00ffff`, 4 and `text`, as the first of all did, and pays
-/// `value` to the public key `output_key`.
+/// What a first block is made of: a coinbase that pushes some numbers and `text`, and pays `value` to `output_key`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Genesis {
+    /// The block's version.
+    pub version: i32,
+    /// What the coinbase's script begins with, as script.
+    pub script_start: &'static [u8],
     /// The sentence in the coinbase.
     pub text: &'static str,
-    /// Public key of the only output, as bytes of a push.
+    /// Public key of the only output, as bytes of a push; empty for an output without a script.
     pub output_key: &'static [u8],
     /// Value of the only output.
     pub value: Amount,
@@ -21,16 +24,20 @@ pub struct Genesis {
     pub bits: u32,
     /// Nonce.
     pub nonce: u32,
+    /// The prime chain's multiplier; of no meaning where headers have none.
+    pub multiplier: u64,
 }
 
 impl Genesis {
     /// The block, in the coin's `form`.
     pub(crate) fn block(&self, form: Form) -> Block {
-        let mut script_sig = vec![4, 0xff, 0xff, 0x00, 0x1d, 1, 4];
+        let mut script_sig = self.script_start.to_vec();
         push(self.text.as_bytes(), &mut script_sig);
         let mut script_pubkey = Vec::new();
-        push(self.output_key, &mut script_pubkey);
-        script_pubkey.push(0xac); // OP_CHECKSIG
+        if !self.output_key.is_empty() {
+            push(self.output_key, &mut script_pubkey);
+            script_pubkey.push(0xac); // OP_CHECKSIG
+        }
         let coinbase = Transaction {
             version: 1,
             inputs: vec![TxIn {
@@ -44,13 +51,15 @@ impl Genesis {
             data: form.data.then(Vec::new),
         };
         let header = Header {
-            version: 1,
+            version: self.version,
             prev: BlockHash::ZERO,
             merkle_root: MerkleNode(coinbase.txid().0),
             time: self.time,
             bits: self.bits,
             nonce: self.nonce,
-            multiplier: None,
+            multiplier: form
+                .multiplier
+                .then(|| Multiplier::from_le_magnitude(&self.multiplier.to_le_bytes())),
         };
         Block { header, transactions: vec![coinbase] }
     }

@@ -9,9 +9,11 @@
 mod address;
 mod bitcoin;
 mod coin;
+mod datacoin;
 mod genesis;
 mod litecoin;
 mod local;
+mod primecoin;
 mod rules;
 
 pub use address::{AddressError, AddressFormat, WifError};
@@ -30,4 +32,12 @@ pub static COINS: &[&Coin] = &[
     &litecoin::TESTNET,
     &litecoin::REGTEST,
     &local::LITECOIN,
+    &primecoin::MAIN,
+    &primecoin::TESTNET,
+    &primecoin::REGTEST,
+    &local::PRIMECOIN,
+    &datacoin::MAIN,
+    &datacoin::TESTNET,
+    &datacoin::REGTEST,
+    &local::DATACOIN,
 ];

@@ -7,6 +7,8 @@ use lode_primitives::{Amount, Form, Target, U256};
 use crate::{AddressFormat, Coin, Deployments, Genesis, Network, Retarget, Subsidy, bitcoin};
 
 const GENESIS: Genesis = Genesis {
+    version: 1,
+    script_start: bitcoin::FIRST_SCRIPT,
     text: "NY Times 05/Oct/2011 Steve Jobs, Apple’s Visionary, Dies at 56",
     output_key: &[
         0x04, 0x01, 0x84, 0x71, 0x0f, 0xa6, 0x89, 0xad, 0x50, 0x23, 0x69, 0x0c, 0x80, 0xf3, 0xa4, 0x9c, 0x8f,
@@ -18,6 +20,7 @@ const GENESIS: Genesis = Genesis {
     time: 1_317_972_665,
     bits: 0x1e0f_fff0,
     nonce: 2_084_524_493,
+    multiplier: 0,
 };
 
 const fn retarget(min_difficulty_blocks: bool, never: bool) -> Retarget {
@@ -39,11 +42,16 @@ pub(crate) const MAIN: Coin = Coin {
     pow: PowAlgorithm::Scrypt,
     form: Form { witness: true, data: false, multiplier: false },
     pow_limit: Target(U256::from_limbs([u64::MAX, u64::MAX, u64::MAX, 0x0000_0fff_ffff_ffff])),
+    min_chain_length: 0,
     retarget: retarget(false, false),
     subsidy: Subsidy::Halving { initial: Amount::from_coins(50), interval: 840_000 },
     max_money: Amount::from_coins(84_000_000),
     coinbase_maturity: 100,
+    min_output: Amount::ZERO,
+    min_fee: Amount::ZERO,
+    max_data: 0,
     max_block_weight: 4_000_000,
+    max_standard_weight: 400_000,
     max_block_sigops_cost: 80_000,
     deployments: Deployments {
         bip34: Some(710_000),

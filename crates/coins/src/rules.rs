@@ -12,15 +12,30 @@ pub enum Subsidy {
         /// Blocks between halvings.
         interval: Height,
     },
+    /// `coins` over the square of the chain length asked for, rounded down to a multiple of `unit`, at every height: the
+    /// more primes are found the fewer coins a block makes, without an end (Primecoin).
+    InverseSquare {
+        /// At length 1.
+        coins: Amount,
+        /// What amounts are rounded down to.
+        unit: Amount,
+    },
 }
 
 impl Subsidy {
-    /// The subsidy of the block at `height` whose compact target is `bits`.
-    pub const fn at(&self, height: Height, _bits: u32) -> Amount {
+    /// The subsidy of the block at `height` whose compact target, or chain length, is `bits`.
+    pub const fn at(&self, height: Height, bits: u32) -> Amount {
         match *self {
             Self::Halving { initial, interval } => {
                 let halvings = height / interval;
                 if halvings >= 63 { Amount::ZERO } else { Amount::from_sat(initial.to_sat() >> halvings) }
+            }
+            Self::InverseSquare { coins, unit } => {
+                // No header asks for a length of 0. Rounded twice, as the reference does; 2^37 coins would fit.
+                let length = if bits == 0 { 1 } else { bits as i128 };
+                let once = ((coins.to_sat() as i128) << 24) / length;
+                let twice = ((once << 24) / length) as i64;
+                Amount::from_sat(twice - twice % unit.to_sat())
             }
         }
     }
@@ -57,13 +72,29 @@ pub enum Retarget {
         /// Blocks over which the average forgets.
         window: u32,
     },
+    /// Prime chains: after every block, by the same average. What it moves is the difficulty within a whole length, one
+    /// over the part of the fraction that is left (1 to 256); where it runs over, the whole length changes
+    /// (reference implementation: `TargetGetNext`).
+    ChainLength {
+        /// Seconds between blocks, as aimed at.
+        spacing: u32,
+        /// Blocks over which the average forgets.
+        window: u32,
+        /// Whole length asked for of the first two blocks above genesis.
+        initial: u32,
+        /// Where set, the time the last block took counts as within 0 and that many seconds. Without, as the reference
+        /// has it, it counts as the headers say, and may be less than nothing.
+        elapsed_max: Option<u32>,
+    },
 }
 
 impl Retarget {
     /// Seconds between blocks, as aimed at.
     pub const fn spacing(&self) -> u32 {
         match *self {
-            Self::Interval { spacing, .. } | Self::EachBlock { spacing, .. } => spacing,
+            Self::Interval { spacing, .. }
+            | Self::EachBlock { spacing, .. }
+            | Self::ChainLength { spacing, .. } => spacing,
         }
     }
 }
@@ -122,5 +153,17 @@ mod tests {
         assert_eq!(subsidy.at(u32::MAX, 0), Amount::ZERO);
         let all: i64 = (0..33).map(|era| subsidy.at(era * 210_000, 0).to_sat() * 210_000).sum();
         assert_eq!(all, 2_099_999_997_690_000);
+    }
+
+    #[test]
+    fn longer_chains_make_fewer_coins() {
+        let subsidy = crate::find("primecoin", "main").unwrap().subsidy;
+        // Coinbases of the main network (heights 396834 and 31097), and the ends.
+        for (bits, sat) in
+            [(0x0a6a_7568, 920_000_000), (0x07fc_f3d7, 1_565_000_000), (0x0100_0000, 99_900_000_000)]
+        {
+            assert_eq!(subsidy.at(7, bits), Amount::from_sat(sat));
+        }
+        assert!(subsidy.at(0, 0).to_sat() > 0 && subsidy.at(0, u32::MAX).to_sat() < 2_000_000);
     }
 }

@@ -5,13 +5,11 @@
 
 use lode_primitives::{Hash256, Multiplier};
 
-use super::length::{ChainKind, ChainLength};
+use super::length::{ChainKind, ChainLength, LENGTH_MAX};
 use super::member::{BATCH, Member, batches_are_fast, test_batch};
 use super::number::Number;
 use crate::sha256d_80;
 
-/// Greatest whole length that a header may ask for.
-const LENGTH_MAX: u32 = 99;
 /// Bits of the least header hash and of the least origin.
 const BITS_MIN: u32 = 256;
 /// Bits of the greatest origin.

@@ -527,6 +527,6 @@ async fn wait_for(
 pub(crate) fn retarget_interval(retarget: &Retarget) -> u32 {
     match *retarget {
         Retarget::Interval { timespan, spacing, .. } => (timespan / spacing).max(1),
-        Retarget::EachBlock { window, .. } => window.max(1),
+        Retarget::EachBlock { window, .. } | Retarget::ChainLength { window, .. } => window.max(1),
     }
 }
