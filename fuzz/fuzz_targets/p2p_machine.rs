@@ -7,40 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
+use lode_p2p::message::COMMANDS;
 use lode_p2p::{
     ConnectionKind, Event, HeaderInfo, Message, Options, Output, PeerId, Peers, TxRef, TxVerdict, Verdict,
     View,
 };
 use lode_primitives::{BlockHash, Header, Height, Target, Transaction, Wtxid};
-
-const COMMANDS: [&str; 26] = [
-    "version",
-    "verack",
-    "wtxidrelay",
-    "sendaddrv2",
-    "sendheaders",
-    "sendcmpct",
-    "feefilter",
-    "ping",
-    "pong",
-    "getaddr",
-    "addr",
-    "addrv2",
-    "inv",
-    "getdata",
-    "notfound",
-    "getheaders",
-    "getblocks",
-    "headers",
-    "block",
-    "tx",
-    "cmpctblock",
-    "getblocktxn",
-    "blocktxn",
-    "mempool",
-    "merkleblock",
-    "nonsense",
-];
 
 /// A node that has genesis and nothing else, and takes any work for proven.
 struct Genesis(HeaderInfo, Header);
@@ -119,7 +91,7 @@ fuzz_target!(|bytes: &[u8]| {
                 peers.tick(now, &view);
             }
             _ => {
-                let command = COMMANDS[usize::from(action) % COMMANDS.len()];
+                let command = COMMANDS.get(usize::from(action) - 21).copied().unwrap_or("nonsense");
                 if let Ok(message) = Message::decode(command, payload, coin.form) {
                     peers.received(id, message, 1, now, &view);
                 }

@@ -258,10 +258,10 @@ fn failure(path: &Path, error: &fjall::Error) -> StoreError {
         _ => None,
     };
     match io {
-        Some(io) => StoreError::io("using", path, io),
-        None => StoreError::Database {
+        Some(io) if io.kind() != std::io::ErrorKind::NotFound => StoreError::io("using", path, io),
+        missing => StoreError::Database {
             path: path.to_owned(),
-            message: error.to_string(),
+            message: missing.map_or_else(|| error.to_string(), |_| "one of its files is missing".to_owned()),
             directory: path.parent().unwrap_or(path).to_owned(),
         },
     }

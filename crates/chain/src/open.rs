@@ -29,6 +29,12 @@ impl Chain {
     /// Opens the chain in a directory, or begins one there. After a kill it brings itself up to date first: every block
     /// that was reported as connected is connected when this returns.
     pub fn open(options: ChainOptions) -> Result<Self, OpenError> {
+        Self::open_telling(options, |_| {})
+    }
+
+    /// As [`Chain::open`], and tells what it is at in a few words for people. The first time it tells anything the
+    /// directory is locked for this process.
+    pub fn open_telling(options: ChainOptions, mut tell: impl FnMut(&str)) -> Result<Self, OpenError> {
         let coin = options.coin;
         if let Some(mib) = options.prune_mib
             && mib < PRUNE_LEAST_MIB
@@ -41,6 +47,7 @@ impl Chain {
         made.map_err(|error| StoreError::io("making", &block_dir, &error))?;
         let lock = lock(&options.dir)?;
         check_format(&options.dir, coin)?;
+        tell("opening the database of unspent outputs");
 
         let db = Database::open(&options.dir.join("outputs"))?;
         let blocks = FlatFiles::open(&block_dir, "blk", coin.magic, options.block_file_bytes)?;
@@ -66,13 +73,14 @@ impl Chain {
             _lock: lock,
             options,
         };
-        chain.load()?;
+        chain.load(&mut tell)?;
         Ok(chain)
     }
 
-    fn load(&mut self) -> Result<(), StoreError> {
+    fn load(&mut self, tell: &mut impl FnMut(&str)) -> Result<(), StoreError> {
         let meta = self.db.meta()?;
         let Some(tip) = meta.tip else { return self.begin() };
+        tell("reading the index of blocks");
         self.load_index()?;
         let damaged = |what: &str| StoreError::Database {
             path: self.options.dir.join("outputs"),
@@ -88,6 +96,7 @@ impl Chain {
         self.active = active;
 
         // Undo data written after the flush belongs to nothing: the blocks it is of are connected again below.
+        tell("looking for blocks that came after the last flush");
         self.undo.truncate(meta.undo_end.unwrap_or(Position::START))?;
         self.recover_blocks(meta.blocks_end.unwrap_or(Position::START))?;
         self.delete_unused_files()?;
@@ -99,7 +108,10 @@ impl Chain {
             if !more {
                 break;
             }
-            tracing::info!(height = self.height(), "connecting blocks again that came after the last flush");
+            tell(&format!(
+                "connecting blocks again that came after the last flush, at height {}",
+                self.height()
+            ));
         }
         tracing::info!(height = self.height(), flushed_at, headers = self.tree.len(), "chain open");
         Ok(())
@@ -107,12 +119,21 @@ impl Chain {
 
     /// The first start: the first block is all there is.
     fn begin(&mut self) -> Result<(), StoreError> {
-        // What a first start that was killed may have left behind.
-        self.blocks.truncate(Position::START)?;
-        self.undo.truncate(Position::START)?;
         let genesis = self.coin.genesis_block();
         let mut record = vec![0; RECORD_HEAD];
         genesis.encode(&mut record);
+        // A first start that was killed may have left the first block behind; more was written by a chain whose
+        // database is gone.
+        let left: u64 = self.blocks.sizes()?.iter().map(|(_, bytes)| bytes).sum();
+        if left > record.len() as u64 {
+            return Err(StoreError::Database {
+                path: self.options.dir.join("outputs"),
+                message: format!("it is empty, but there are {left} bytes of blocks"),
+                directory: self.options.dir.clone(),
+            });
+        }
+        self.blocks.truncate(Position::START)?;
+        self.undo.truncate(Position::START)?;
         let position = self.blocks.append(record)?;
         let id = self.insert_header(&genesis.header, genesis.hash());
         let entry = self.tree.get_mut(id);

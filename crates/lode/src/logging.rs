@@ -1,9 +1,27 @@
 //! Logs: short lines for a person's terminal, JSON for a service.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::sync::LazyLock;
 
 use anyhow::Context;
+use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
+
+/// Bars at the foot of the terminal; log lines go above them.
+pub(crate) static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Standard error, with bars moved out of the way of what is written.
+struct AboveBars;
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        BARS.suspend(|| std::io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
 
 /// Flags that every command takes.
 #[derive(clap::Args)]
@@ -30,7 +48,7 @@ pub(crate) fn start(args: &Args, level: &str) -> anyhow::Result<()> {
     let default = format!("{level},fjall=warn,lsm_tree=warn");
     let filter = args.log.as_deref().unwrap_or(&default);
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?} is no filter"))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| AboveBars);
     let terminal = std::io::stderr().is_terminal();
     match args.log_format {
         Format::Json => logs.json().init(),

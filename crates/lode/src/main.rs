@@ -13,6 +13,7 @@ mod pool;
 mod runtime;
 mod settings;
 mod stack;
+mod sync;
 mod up;
 
 use std::process::ExitCode;

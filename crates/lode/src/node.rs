@@ -1,21 +1,16 @@
 //! `lode node`: a full node.
 
-use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
 use lode_coins::Coin;
+use lode_node::NodeOptions;
 use lode_node::rpc::Credentials;
-use lode_node::{NodeHandle, NodeOptions};
 
-/// Between two looks at a sync on a terminal.
-const LOOK: Duration = Duration::from_millis(250);
-/// Between two lines about a sync in a log.
-const LINE: Duration = Duration::from_secs(10);
+use crate::{runtime, sync};
 
 /// What `lode node` takes.
 #[derive(clap::Args)]
@@ -64,34 +59,42 @@ pub(crate) struct Args {
 /// Runs the node until it is told to stop: by Ctrl-C, SIGTERM or the RPC method `stop`.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let options = options(args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let began = Instant::now();
-        tracing::info!(coin = %options.coin, directory = %options.directory().display(), "opening the chain");
-        let node = lode_node::start(options).await?;
-        tracing::info!(
-            height = node.tip().height,
-            seconds = began.elapsed().as_secs_f64(),
-            rpc = ?node.rpc_address(),
-            peers = ?node.p2p_addresses(),
-            "node is up"
-        );
-        let stopped = tokio::select! {
-            stopped = node.stopped() => stopped,
-            signal = signal() => {
-                tracing::info!(signal, "stopping; once more ends at once");
-                Ok(())
-            }
-            () = show_sync(&node) => Ok(()),
-        };
-        tokio::select! {
-            () = node.shutdown() => {}
-            _ = signal() => anyhow::bail!("ended before all was written; the next start makes up for it"),
+    let runtime = runtime::start()?;
+    let ended = runtime.block_on(serve(options));
+    // What still runs was told to end, or is a chain being opened, which a kill does no harm.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+async fn serve(options: NodeOptions) -> anyhow::Result<ExitCode> {
+    let stop = runtime::asked_to_stop();
+    tokio::pin!(stop);
+    let began = Instant::now();
+    tracing::info!(coin = %options.coin, directory = %options.directory().display(), "opening the chain");
+    let node = tokio::select! {
+        node = lode_node::start(options) => node?,
+        () = &mut stop => {
+            tracing::info!("stopped while the chain was being opened; the next start goes on");
+            return Ok(ExitCode::SUCCESS);
         }
-        stopped?;
-        tracing::info!("stopped");
-        Ok(ExitCode::SUCCESS)
-    })
+    };
+    tracing::info!(
+        height = node.tip().height,
+        seconds = began.elapsed().as_secs_f64(),
+        rpc = node.rpc_address().map(tracing::field::display),
+        peers = ?node.p2p_addresses(),
+        "node is up"
+    );
+    let stopped = tokio::select! {
+        stopped = node.stopped() => stopped,
+        () = stop => Ok(()),
+        () = sync::show(&node) => Ok(()),
+    };
+    tracing::info!(height = node.tip().height, "stopping; asked once more it ends at once");
+    node.shutdown().await;
+    stopped?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// From the command line to what the node takes.
@@ -131,68 +134,6 @@ fn options(args: Args) -> anyhow::Result<NodeOptions> {
 /// Everybody may call a public network's node; a private one's is for this machine.
 fn listen_host(coin: &Coin) -> IpAddr {
     if coin.network.is_private() { Ipv4Addr::LOCALHOST.into() } else { Ipv4Addr::UNSPECIFIED.into() }
-}
-
-/// Waits for Ctrl-C or SIGTERM; says which.
-async fn signal() -> &'static str {
-    let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(term) => term,
-        Err(error) => {
-            tracing::warn!(%error, "cannot listen for SIGTERM");
-            let _ = tokio::signal::ctrl_c().await;
-            return "Ctrl-C";
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => "Ctrl-C",
-        _ = term.recv() => "SIGTERM",
-    }
-}
-
-/// Shows how a sync goes on, for ever: a bar on a terminal, a line now and then in a log.
-async fn show_sync(node: &NodeHandle) {
-    let bar = std::io::stderr().is_terminal().then(|| {
-        let bar = ProgressBar::new(0);
-        let style = ProgressStyle::with_template(
-            "{bar:30} block {pos} of {len} ({percent} %), {per_sec}, {eta} left",
-        );
-        bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-    });
-    let mut shown = (Instant::now(), node.tip().height);
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let (height, end) = (node.tip().height, node.best_header_height());
-        let behind = end.saturating_sub(height) > 1;
-        match &bar {
-            Some(bar) if behind => {
-                bar.set_length(end.into());
-                bar.set_position(height.into());
-            }
-            Some(bar) => bar.finish_and_clear(),
-            None if behind && shown.0.elapsed() >= LINE => {
-                let seconds = shown.0.elapsed().as_secs_f64();
-                let rate = f64::from(height.saturating_sub(shown.1)) / seconds;
-                let percent = 100.0 * f64::from(height) / f64::from(end);
-                let left = if rate > 0.0 { f64::from(end - height) / rate } else { f64::INFINITY };
-                tracing::info!(
-                    "block {height} of {end} ({percent:.1} %), {rate:.0} blocks a second, {} left",
-                    duration(left)
-                );
-                shown = (Instant::now(), height);
-            }
-            None => {}
-        }
-    }
-}
-
-/// Seconds for people: `45 s`, `12 min`, `3.5 h`, or `a while` where nobody knows.
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if !s.is_finite() || s > 1e7 => "a while".to_owned(),
-        s if s < 90.0 => format!("{s:.0} s"),
-        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
-    }
 }
 
 /// Where all of Lode's data lies unless told otherwise: `~/.lode`.

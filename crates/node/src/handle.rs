@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::node::{BlockStatus, FEES_FILE, Node, Submitted, Tip};
 use crate::options::{NodeError, NodeOptions};
-use crate::rpc::{Auth, Cookie, serve};
+use crate::rpc::{Auth, Cookie, Door, serve};
 use crate::{judge, mempool_file, user_agent};
 
 /// How long RPC calls under way may take to finish when the node stops.
@@ -49,36 +49,55 @@ impl std::fmt::Debug for NodeHandle {
     }
 }
 
-/// Starts a node: opens its chain (after a kill this brings it up to date first), then JSON-RPC, then the network. To
-/// be called within a tokio runtime of several threads.
+/// Starts a node: JSON-RPC first, which answers that the node is starting while the chain is opened (after a kill that
+/// brings it up to date), then the network. To be called within a tokio runtime of several threads.
 ///
 /// # Errors
 /// Says what is in the way: the directory in use or another network's, files damaged, ports taken.
 pub async fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
+    for name in options.connect.iter().chain(&options.add_nodes) {
+        lode_p2p::parse_name(name)?;
+    }
     let directory = options.directory();
     std::fs::create_dir_all(&directory)
         .map_err(|error| NodeError::Directory { path: directory.clone(), error })?;
+    let listener = match options.rpc_bind {
+        Some(address) => {
+            let bound = TcpListener::bind(address).await;
+            Some(bound.map_err(|error| NodeError::RpcBind { address, error })?)
+        }
+        None => None,
+    };
+    let rpc_address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let mut chain_options = ChainOptions::new(options.coin, &directory);
     chain_options.prune_mib = options.prune_mib;
     if let Some(bytes) = options.cache_bytes {
         chain_options.cache_bytes = bytes;
     }
-    let chain = tokio::task::spawn_blocking(move || Chain::open(chain_options))
-        .await
-        .map_err(|error| NodeError::Failed(format!("opening the chain: {error}")))??;
-    let node = Arc::new(Node::new(chain, directory.clone(), options.prune_mib));
-
+    let (tell, mut told) = watch::channel(String::new());
+    let opening = tokio::task::spawn_blocking(move || {
+        Chain::open_telling(chain_options, |what| {
+            tracing::info!("{what}");
+            tell.send_replace(what.to_owned());
+        })
+    });
+    let stop = watch::Sender::new(false);
+    let door = Arc::new(Door::new(told.clone()));
     let mut rpc = None;
-    let mut rpc_address = None;
-    if let Some(address) = options.rpc_bind {
-        let failed = |error| NodeError::RpcBind { address, error };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        rpc_address = Some(listener.local_addr().map_err(failed)?);
+    // From the first word on the directory is ours, and so is the cookie in it.
+    if let (true, Some(listener)) = (told.changed().await.is_ok(), listener) {
         let path = directory.join(".cookie");
         let cookie = Cookie::create(path.clone()).map_err(|error| NodeError::Cookie { path, error })?;
         let auth = Auth { cookie: Some(cookie), user: options.rpc_user.clone() };
-        rpc = Some(tokio::spawn(serve(listener, auth, node.clone(), node.stop.subscribe())));
+        rpc = Some(tokio::spawn(serve(listener, auth, door.clone(), stop.subscribe())));
     }
+    let chain = match opening.await {
+        Ok(opened) => opened.map_err(NodeError::Open),
+        Err(error) => Err(NodeError::Failed(format!("opening the chain: {error}"))),
+    };
+    let chain = chain.inspect_err(|_| rpc.iter().for_each(JoinHandle::abort))?;
+    let node = Arc::new(Node::new(chain, directory.clone(), options.prune_mib, stop));
+    door.open(node.clone());
     let ticks = tokio::spawn(tick(node.clone()));
     let mut tasks = Tasks { rpc, ticks, judge: None };
 
@@ -130,6 +149,12 @@ impl NodeHandle {
         self.node.coin
     }
 
+    /// What is behind the handle.
+    #[cfg(feature = "testing")]
+    pub(crate) const fn inner(&self) -> &Arc<Node> {
+        &self.node
+    }
+
     /// Where JSON-RPC listens, if it does.
     pub const fn rpc_address(&self) -> Option<SocketAddr> {
         self.rpc_address
@@ -163,6 +188,11 @@ impl NodeHandle {
     /// Height of the header with the most work: where a sync is heading.
     pub fn best_header_height(&self) -> lode_primitives::Height {
         self.node.glance().best_header.height
+    }
+
+    /// Time of that header, Unix seconds.
+    pub fn best_header_time(&self) -> u32 {
+        self.node.glance().best_header.time
     }
 
     /// Where a block is.

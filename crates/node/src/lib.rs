@@ -17,6 +17,8 @@ mod node;
 mod options;
 pub mod rpc;
 mod template;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod view;
 
 pub use handle::{NodeHandle, start};

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use lode_primitives::{Decode, DecodeError, Encode, Reader, Transaction, Txid};
+use lode_primitives::{Decode, DecodeError, Encode, Form, Reader, Transaction, Txid};
 
 use crate::node::{Node, now};
 
@@ -20,7 +20,7 @@ const MAGIC: &[u8; 12] = b"lode-mempool";
 const VERSION: u8 = 1;
 
 /// What the file has of a transaction.
-struct Kept {
+pub(crate) struct Kept {
     time: u32,
     delta: i64,
     tx: Transaction,
@@ -48,7 +48,7 @@ pub(crate) fn save(node: &Node) -> std::io::Result<PathBuf> {
     Ok(path)
 }
 
-fn read(bytes: &[u8], node: &Node) -> Result<Vec<Kept>, DecodeError> {
+pub(crate) fn read(bytes: &[u8], form: Form) -> Result<Vec<Kept>, DecodeError> {
     let mut reader = Reader::new(bytes);
     if reader.array::<12>()? != *MAGIC || reader.u8()? != VERSION {
         return Err(DecodeError::Malformed("no mempool of this version"));
@@ -57,7 +57,7 @@ fn read(bytes: &[u8], node: &Node) -> Result<Vec<Kept>, DecodeError> {
     let mut kept = Vec::new();
     for _ in 0..count {
         let (time, delta) = (reader.u32_le()?, reader.i64_le()?);
-        kept.push(Kept { time, delta, tx: Transaction::decode(&mut reader, node.coin.form)? });
+        kept.push(Kept { time, delta, tx: Transaction::decode(&mut reader, form)? });
     }
     reader.finish()?;
     Ok(kept)
@@ -75,7 +75,7 @@ pub(crate) fn load(node: &Arc<Node>) {
 fn take_back(node: &Arc<Node>, path: &Path) {
     let read_file = std::fs::read(path)
         .map_err(|error| error.to_string())
-        .and_then(|bytes| read(&bytes, node).map_err(|error| error.to_string()));
+        .and_then(|bytes| read(&bytes, node.coin.form).map_err(|error| error.to_string()));
     let kept = match read_file {
         Ok(kept) => kept,
         Err(error) => {

@@ -147,7 +147,12 @@ pub(crate) fn now() -> u32 {
 }
 
 impl Node {
-    pub(crate) fn new(chain: Chain, directory: PathBuf, prune_mib: Option<u64>) -> Self {
+    pub(crate) fn new(
+        chain: Chain,
+        directory: PathBuf,
+        prune_mib: Option<u64>,
+        stop: watch::Sender<bool>,
+    ) -> Self {
         let coin = chain.coin();
         let state = State { mempool: Mempool::new(MempoolOptions::for_coin(coin)), chain };
         let glance = Glance::of(&state);
@@ -166,7 +171,7 @@ impl Node {
             bans: Bans::default(),
             added: Added::default(),
             calls: Calls::default(),
-            stop: watch::Sender::new(false),
+            stop,
             failure: Mutex::new(None),
             stopping: AtomicBool::new(false),
             prune_mib,

@@ -68,6 +68,9 @@ pub enum NodeError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// A peer to call has a name that cannot be one.
+    #[error("a peer to connect to: {0}")]
+    Peer(#[from] lode_p2p::NameError),
     /// The chain cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use lode_primitives::{Block, BlockHash, Txid, Wtxid};
 use tokio::sync::{mpsc, oneshot};
 
+pub use dial::{NameError, parse_name};
+
 use crate::message::AddrEntry;
 use crate::{Event, Options, PeerId, PeerInfo, TxVerdict, Verdict, View};
 
@@ -22,7 +24,9 @@ use crate::{Event, Options, PeerId, PeerInfo, TxVerdict, Verdict, View};
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listening address could not be had.
-    #[error("cannot listen for peers on {address}: {source}; is another node running there?")]
+    #[error(
+        "cannot listen for peers on {address}: {source}; is another node running there? choose another with --p2p-bind"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -37,7 +37,7 @@ mod slots;
 mod view;
 
 pub use addrbook::{AddrBook, BookError};
-pub use driver::{NetTotals, P2p, StartError, start};
+pub use driver::{NameError, NetTotals, P2p, StartError, parse_name, start};
 pub use event::{ConnectionKind, Event, PeerId, PeerInfo, Time, TxVerdict, Verdict};
 pub use message::Message;
 pub use options::Options;

@@ -32,6 +32,41 @@ pub const MAX_LOCATOR: usize = 101;
 /// block and the largest `inv`.
 pub const MAX_PAYLOAD: usize = 4_000_000;
 
+/// The names of all messages there are, in the order of [`Message`].
+pub const COMMANDS: [&str; 31] = [
+    "version",
+    "verack",
+    "wtxidrelay",
+    "sendaddrv2",
+    "sendheaders",
+    "sendcmpct",
+    "feefilter",
+    "ping",
+    "pong",
+    "getaddr",
+    "addr",
+    "addrv2",
+    "inv",
+    "getdata",
+    "notfound",
+    "getheaders",
+    "getblocks",
+    "headers",
+    "block",
+    "tx",
+    "mempool",
+    "cmpctblock",
+    "getblocktxn",
+    "blocktxn",
+    "merkleblock",
+    "getcfilters",
+    "cfilter",
+    "getcfheaders",
+    "cfheaders",
+    "getcfcheckpt",
+    "cfcheckpt",
+];
+
 /// `getheaders` and `getblocks`: where we are, and where to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Locator {

@@ -15,4 +15,13 @@ pub(crate) use auth::{Auth, Cookie};
 pub use error::{RpcError, code};
 pub use params::{Arg, Kind, from_words};
 pub(crate) use server::serve;
+pub(crate) use table::Door;
 pub use table::method_args;
+
+/// What [`crate::testing`] reaches for.
+#[cfg(feature = "testing")]
+pub(crate) mod testing {
+    pub(crate) use super::descriptor::to_script;
+    pub(crate) use super::server::execute;
+    pub(crate) use super::table::GROUPS;
+}

@@ -1,9 +1,10 @@
 //! The table of methods: names, parameters, help, and what runs them.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::error::{RpcError, code};
 use super::methods;
@@ -105,6 +106,35 @@ pub(crate) fn help(name: Option<&str>) -> String {
             };
             groups.into_iter().map(section).collect::<Vec<_>>().join("\n\n")
         }
+    }
+}
+
+/// What callers meet from the first moment: until the chain is open, that it is being opened; then the node.
+pub(crate) struct Door {
+    opening: watch::Receiver<String>,
+    node: OnceLock<Arc<Node>>,
+}
+
+impl Door {
+    /// A closed one; `opening` says what is being done.
+    pub(crate) const fn new(opening: watch::Receiver<String>) -> Self {
+        Self { opening, node: OnceLock::new() }
+    }
+
+    /// Lets callers in.
+    pub(crate) fn open(&self, node: Arc<Node>) {
+        // Opened once, when the node starts.
+        let _ = self.node.set(node);
+    }
+}
+
+impl Dispatch for Arc<Door> {
+    async fn call(&self, name: String, params: Value) -> Result<Value, RpcError> {
+        let Some(node) = self.node.get() else {
+            let what = format!("starting: {}", *self.opening.borrow());
+            return Err(RpcError::new(code::IN_WARMUP, what));
+        };
+        node.call(name, params).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Calls: names to addresses, addresses to open connections, and the connections a user wants kept up.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use lode_coins::Coin;
@@ -51,23 +51,57 @@ async fn call(
     Ok((opened, local))
 }
 
-/// The address of `host:port`, or `host` with the coin's port.
-pub(super) async fn resolve(name: &str, port: u16) -> Result<SocketAddr, TransportError> {
-    if let Ok(address) = name.parse() {
-        return Ok(address);
-    }
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    let found = match bare.parse::<std::net::IpAddr>() {
-        Ok(ip) => return Ok(SocketAddr::new(ip, port)),
-        Err(_) if has_port(name) => timeout(LOOKUP_TIMEOUT, lookup_host(name)).await,
-        Err(_) => {
-            return match timeout(LOOKUP_TIMEOUT, lookup_host((name, port))).await {
-                Ok(found) => first(found?, name),
-                Err(_) => Err(TransportError::Timeout),
-            };
+/// Why a text names no peer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} names no peer: {reason}; write HOST, HOST:PORT or [IPV6]:PORT")]
+pub struct NameError {
+    /// The text.
+    name: String,
+    /// What is wrong with it.
+    reason: &'static str,
+}
+
+/// Host and port of a peer as people name it: `host`, `host:port`, `[ipv6]:port`, or an IPv6 address by itself. Whether
+/// there is such a host is not asked.
+///
+/// # Errors
+/// What is wrong with the name.
+pub fn parse_name(name: &str) -> Result<(&str, Option<u16>), NameError> {
+    let wrong = |reason| NameError { name: name.to_owned(), reason };
+    let (host, port) = match name.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or_else(|| wrong("a bracket is not closed"))?;
+            host.parse::<Ipv6Addr>().map_err(|_| wrong("what is in brackets is no IPv6 address"))?;
+            match rest.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None if rest.is_empty() => (host, None),
+                None => return Err(wrong("behind the bracket only :PORT may follow")),
+            }
         }
+        None if name.parse::<Ipv6Addr>().is_ok() => (name, None),
+        None => name.split_once(':').map_or((name, None), |(host, port)| (host, Some(port))),
     };
-    match found {
+    let port = match port.map(str::parse::<u16>) {
+        None => None,
+        Some(Ok(port)) if port > 0 => Some(port),
+        Some(_) => return Err(wrong("a port is a number from 1 to 65535")),
+    };
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if host.is_empty() || host.len() > 253 || !host.chars().all(of_a_name) {
+        return Err(wrong("the host is neither a name nor an IP address"));
+    }
+    Ok((host, port))
+}
+
+/// The address of a peer named `name`, at the coin's `port` unless it says another.
+pub(super) async fn resolve(name: &str, port: u16) -> Result<SocketAddr, TransportError> {
+    let invalid = |error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error);
+    let (host, own_port) = parse_name(name).map_err(invalid)?;
+    let port = own_port.unwrap_or(port);
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    match timeout(LOOKUP_TIMEOUT, lookup_host((host, port))).await {
         Ok(found) => first(found?, name),
         Err(_) => Err(TransportError::Timeout),
     }
@@ -78,10 +112,6 @@ fn first(mut found: impl Iterator<Item = SocketAddr>, name: &str) -> Result<Sock
         let what = format!("no address for {name:?}");
         TransportError::Io(std::io::Error::new(std::io::ErrorKind::NotFound, what))
     })
-}
-
-fn has_port(name: &str) -> bool {
-    name.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
 /// The addresses a DNS seed answers with, as if told a few days ago.
@@ -132,6 +162,11 @@ impl Manual {
         Self { name, state: ManualState::Waiting(now), wait: FIRST_WAIT, private: coin.network.is_private() }
     }
 
+    /// It has not failed since it last stood: worth a word.
+    pub(super) fn is_first_failure(&self) -> bool {
+        self.wait == FIRST_WAIT
+    }
+
     /// It broke or never stood: called again after a wait.
     pub(super) fn failed(&mut self, now: Time) {
         self.state = ManualState::Waiting(now + self.wait);
@@ -142,5 +177,39 @@ impl Manual {
     /// Its handshake is done.
     pub(super) fn established(&mut self) {
         self.wait = FIRST_WAIT;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_peers() {
+        for (name, host, port) in [
+            ("node.example", "node.example", None),
+            ("node.example:18444", "node.example", Some(18444)),
+            ("10.0.0.1", "10.0.0.1", None),
+            ("::1", "::1", None),
+            ("[::1]", "::1", None),
+            ("[2001:db8::1]:8333", "2001:db8::1", Some(8333)),
+        ] {
+            assert_eq!(parse_name(name), Ok((host, port)), "{name}");
+        }
+        for name in [
+            "",
+            ":8333",
+            "host:",
+            "host:0",
+            "host:65536",
+            "host:x",
+            "a b",
+            "[::1",
+            "[host]:1",
+            "[::1]1",
+            "a/b",
+        ] {
+            assert!(parse_name(name).is_err(), "{name}");
+        }
     }
 }

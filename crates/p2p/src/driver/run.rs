@@ -276,8 +276,11 @@ impl Driver {
             }
             Report::DialFailed { address, manual, reason } => {
                 if let Some(name) = manual {
-                    tracing::debug!(peer = name, reason, "cannot connect");
-                    if let Some(manual) = self.manual.iter_mut().find(|manual| manual.name == name) {
+                    let kept = self.manual.iter_mut().find(|manual| manual.name == name);
+                    if kept.as_ref().is_none_or(|manual| manual.is_first_failure()) {
+                        tracing::warn!(peer = name, reason, "cannot connect");
+                    }
+                    if let Some(manual) = kept {
                         manual.failed(now);
                     }
                 } else if let Some(address) = address {
