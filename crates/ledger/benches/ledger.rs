@@ -45,7 +45,7 @@ fn split(criterion: &mut Criterion) {
         });
         let split = ledger.split(&work, reward, &Payees::Window, common::NOW).unwrap();
         group.bench_function(format!("{accounts} accounts, 65 outputs chosen"), |bencher| {
-            let limits = Limits { outputs: 65, bytes: 2_100 };
+            let limits = Limits { outputs: 65, bytes: 2_100, ..Limits::NONE };
             bencher.iter_batched(|| split.clone(), |split| split.snapshot(limits), BatchSize::SmallInput);
         });
     }

@@ -170,3 +170,19 @@ fn decode_account(reader: &mut Reader<'_>, registry: &mut Registry) -> Result<Ar
         .to_owned();
     Ok(registry.account(&name, reader.take(script_len)?)?)
 }
+
+/// A found block as the file of the balances keeps it.
+pub(crate) fn encode_found(hash: &BlockHash, snapshot: &PayoutSnapshot) -> Vec<u8> {
+    let mut body = hash.as_bytes().to_vec();
+    body.extend_from_slice(&snapshot.to_bytes());
+    body
+}
+
+pub(crate) fn decode_found(
+    body: &[u8],
+    registry: &mut Registry,
+) -> Result<(BlockHash, PayoutSnapshot), SnapshotError> {
+    let (hash, snapshot) =
+        body.split_first_chunk::<32>().ok_or(SnapshotError::Nonsense("no block hash before it"))?;
+    Ok((BlockHash(*hash), PayoutSnapshot::from_bytes(snapshot, registry)?))
+}

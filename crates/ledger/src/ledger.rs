@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use lode_primitives::{Amount, BlockHash, Height};
 
+use crate::balance_file::{self, BalanceFile};
 use crate::balances::{BalanceError, Books, LinkRef, State};
-use crate::codec::{SnapshotError, decode_state, encode_state};
+use crate::codec::{SnapshotError, decode_found, decode_state};
 use crate::log::{Dictionary, LogError, LogOptions, RawShare, Recovery, SegmentHeader, Share, ShareLog};
 use crate::payout::{PayoutSnapshot, Rules, Split, SplitInput};
+use crate::rates::Rates;
 use crate::records::RecordFile;
 use crate::registry::{Account, MAX_WORKERS, Registry, RegistryError, TemplateRef, Worker};
 use crate::window::{HOUR_MS, SLICES, Sum, Window, WindowKind};
@@ -82,7 +84,8 @@ pub struct Ledger {
     books: Books,
     /// Found blocks that are not final: their snapshots, and so what they build on.
     found: HashMap<BlockHash, PayoutSnapshot>,
-    store: RecordFile,
+    file: Arc<BalanceFile>,
+    pub(crate) rates: Rates,
     rules: Rules,
     drop_after_ms: Option<u64>,
     /// Work of all shares ever, in credit units.
@@ -92,11 +95,6 @@ pub struct Ledger {
     dropped_ms: u64,
 }
 
-/// First bytes of the balances file.
-const BALANCES: [u8; 8] = *b"LODEBAL1";
-/// Kinds of its records: the balances after the last final block of the pool's, and a found block since.
-const STATE: u8 = 1;
-const FOUND: u8 = 2;
 /// A clock this far behind the log's is worth a word.
 const CLOCK_SLACK_MS: u64 = 60_000;
 /// The registry is not swept below this many workers.
@@ -108,11 +106,14 @@ impl Ledger {
     pub fn open(options: LedgerOptions, now_ms: u64) -> Result<(Self, Recovery), LedgerError> {
         let mut registry = Registry::default();
         let mut window = Window::new(options.window);
-        let mut replay = Replay::default();
+        let (mut rates, mut replay) = (Rates::default(), Replay::default());
         let (log, recovery) = ShareLog::open(
             options.log.clone(),
             |headers| first_needed(headers, options.window, now_ms),
-            |dictionary, share, segment| replay.take(&mut registry, &mut window, dictionary, share, segment),
+            |dictionary, share, segment| {
+                let tables = (&mut registry, &mut window, &mut rates);
+                replay.take(tables, dictionary, share, segment);
+            },
         )?;
         if let Some(error) = replay.failure {
             return Err(error.into());
@@ -128,11 +129,11 @@ impl Ledger {
         let (mut books, mut found) = (Books::default(), HashMap::new());
         let store = RecordFile::open(
             &options.log.dir.join("balances"),
-            BALANCES,
+            balance_file::MAGIC,
             |kind, body| -> Result<(), LedgerError> {
                 match kind {
-                    STATE => books = Books::new(decode_state(body, &mut registry)?),
-                    FOUND => {
+                    balance_file::STATE => books = Books::new(decode_state(body, &mut registry)?),
+                    balance_file::FOUND => {
                         let (hash, snapshot) = decode_found(body, &mut registry)?;
                         books.found(hash, &snapshot)?;
                         found.insert(hash, snapshot);
@@ -149,7 +150,8 @@ impl Ledger {
             log,
             books,
             found,
-            store,
+            file: Arc::new(BalanceFile::new(store)),
+            rates,
             rules: options.rules,
             drop_after_ms: options.drop_after_ms,
             sweep_at: SWEEP_MIN,
@@ -182,6 +184,7 @@ impl Ledger {
             time_ms = time_ms.max(*came_ms);
             let slots = (worker.slot, worker.account().slot);
             self.window.push(slots, credit.to_units(), time_ms, self.units, template.network_units);
+            self.rates.push(slots, credit.to_units(), time_ms);
             self.units += u128::from(credit.to_units());
         }
         Ok(())
@@ -205,6 +208,8 @@ impl Ledger {
     fn sweep(&mut self) {
         let window = &self.window;
         self.registry.sweep(|slot| window.worker(slot).shares > 0);
+        let (workers, accounts) = self.registry.free_slots();
+        self.rates.forget(workers, accounts);
         self.sweep_at = (self.registry.len() * 2).clamp(SWEEP_MIN, MAX_WORKERS);
     }
 
@@ -270,19 +275,23 @@ impl Ledger {
     }
 
     /// A block of the pool's own: its payouts settle, on the chain that holds it. Known blocks are left alone, so
-    /// this may be repeated. On the disk when this returns. True where it was new.
+    /// this may be repeated. True where it was new: it is on the disk once [`Self::balance_file`] is written, which is to be
+    /// done without holding a lock on the ledger.
     pub fn found(&mut self, hash: BlockHash, snapshot: &PayoutSnapshot) -> Result<bool, LedgerError> {
         if !self.books.found(hash, snapshot)? {
             return Ok(false);
         }
-        self.store.append(FOUND, &[&encode_found(&hash, snapshot)])?;
+        self.file.note_found(hash, snapshot.clone());
         self.found.insert(hash, snapshot.clone());
         // Where all blocks are the pool's own no tip has ever to be placed: this is the occasion to let go of old ones.
         let split = &snapshot.split;
-        if let Err(error) = self.make_final(&split.tip, split.height.saturating_sub(1)) {
-            tracing::error!("the file of the balances could not be written anew, it is tried again: {error}");
-        }
+        self.make_final(&split.tip, split.height.saturating_sub(1));
         Ok(true)
+    }
+
+    /// Where the balances are kept. To be written after [`Self::found`], [`Self::place`] and [`Self::connect`].
+    pub fn balance_file(&self) -> Arc<BalanceFile> {
+        Arc::clone(&self.file)
     }
 
     /// Reads a snapshot from its bytes ([`PayoutSnapshot::to_bytes`]).
@@ -305,31 +314,28 @@ impl Ledger {
         own: Option<BlockHash>,
     ) -> Result<(), LedgerError> {
         self.books.place(tip, height, own)?;
-        self.make_final(&tip, height)
+        self.make_final(&tip, height);
+        Ok(())
     }
 
     /// Places a block whose parent is placed.
     pub fn connect(&mut self, tip: BlockHash, height: Height, parent: &BlockHash) -> Result<(), LedgerError> {
         self.books.connect(tip, height, parent)?;
-        self.make_final(&tip, height)
+        self.make_final(&tip, height);
+        Ok(())
     }
 
     /// Lets go of what is too deep to change.
-    fn make_final(&mut self, tip: &BlockHash, height: Height) -> Result<(), LedgerError> {
+    fn make_final(&mut self, tip: &BlockHash, height: Height) {
         let bases = self.found.iter().map(|(hash, snapshot)| (*hash, snapshot.split.base)).collect();
         if !self.books.prune(tip, height, &bases) {
-            return Ok(());
+            return;
         }
         let links = self.books.links();
         self.found.retain(|hash, _| links.contains_key(hash));
-        let mut state = Vec::new();
-        encode_state(self.books.base(), &mut state);
-        let mut open: Vec<_> = self.found.iter().collect();
-        open.sort_by_key(|(hash, snapshot)| (snapshot.split.height, **hash));
-        let records: Vec<(u8, Vec<u8>)> = std::iter::once((STATE, state))
-            .chain(open.into_iter().map(|(hash, snapshot)| (FOUND, encode_found(hash, snapshot))))
-            .collect();
-        Ok(self.store.rewrite(&records)?)
+        let mut open: Vec<_> = self.found.iter().map(|(hash, snapshot)| (*hash, snapshot.clone())).collect();
+        open.sort_by_key(|(hash, snapshot)| (snapshot.split.height, *hash));
+        self.file.note_anew(Arc::clone(self.books.base()), open);
     }
 
     /// All balances after `tip`.
@@ -346,18 +352,6 @@ impl Ledger {
     pub fn window_total(&self) -> Sum {
         self.window.total()
     }
-}
-
-fn encode_found(hash: &BlockHash, snapshot: &PayoutSnapshot) -> Vec<u8> {
-    let mut body = hash.as_bytes().to_vec();
-    body.extend_from_slice(&snapshot.to_bytes());
-    body
-}
-
-fn decode_found(body: &[u8], registry: &mut Registry) -> Result<(BlockHash, PayoutSnapshot), SnapshotError> {
-    let (hash, snapshot) =
-        body.split_first_chunk::<32>().ok_or(SnapshotError::Nonsense("no block hash before it"))?;
-    Ok((BlockHash(*hash), PayoutSnapshot::from_bytes(snapshot, registry)?))
 }
 
 /// The first segment that may hold shares of the window.
@@ -388,8 +382,7 @@ struct Replay {
 impl Replay {
     fn take(
         &mut self,
-        registry: &mut Registry,
-        window: &mut Window,
+        (registry, window, rates): (&mut Registry, &mut Window, &mut Rates),
         dictionary: &Dictionary,
         share: RawShare,
         segment: &SegmentHeader,
@@ -420,5 +413,6 @@ impl Replay {
         let Some(network_units) = dictionary.network_units(share.template) else { return };
         let slots = (worker.slot, worker.account().slot);
         window.push(slots, share.credit.to_units(), share.time_ms, units_before, network_units);
+        rates.push(slots, share.credit.to_units(), share.time_ms);
     }
 }

@@ -8,17 +8,20 @@
 //! - [`Split`], [`PayoutSnapshot`]: a reward divided into coinbase outputs that sum to it.
 //! - [`State`]: who is owed what, as a function of the chain tip.
 
+mod balance_file;
 mod balances;
 mod codec;
 mod credit;
 mod ledger;
 pub mod log;
 mod payout;
+mod rates;
 mod records;
 mod registry;
 mod view;
 mod window;
 
+pub use balance_file::BalanceFile;
 pub use balances::{Balance, BalanceError, FINAL_DEPTH, LinkRef, State};
 pub use codec::SnapshotError;
 pub use credit::{Credit, difficulty_to_units, units_to_difficulty};

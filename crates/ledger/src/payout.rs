@@ -55,11 +55,13 @@ pub struct Limits {
     pub outputs: usize,
     /// Most bytes of outputs.
     pub bytes: usize,
+    /// Most signature operations of outputs, in cost units (BIP141).
+    pub sigops: usize,
 }
 
 impl Limits {
     /// No limit but the block's.
-    pub const NONE: Self = Self { outputs: usize::MAX, bytes: usize::MAX };
+    pub const NONE: Self = Self { outputs: usize::MAX, bytes: usize::MAX, sigops: usize::MAX };
 }
 
 /// An account's part in a split.
@@ -200,10 +202,12 @@ impl Split {
     /// Chooses the outputs for one size class. With a fee, `limits` should leave room for two outputs at least; a
     /// payee is chosen even where there is none.
     pub fn snapshot(self: &Arc<Self>, limits: Limits) -> PayoutSnapshot {
-        let fee_bytes = self.fee_script.as_ref().map_or(0, |script| output_len(script));
+        let (fee_bytes, fee_sigops) =
+            self.fee_script.as_ref().map_or((0, 0), |script| (output_len(script), sigop_cost(script)));
         let room = Limits {
             outputs: limits.outputs.saturating_sub(usize::from(self.fee_script.is_some())).max(1),
             bytes: limits.bytes.saturating_sub(fee_bytes),
+            sigops: limits.sigops.saturating_sub(fee_sigops),
         };
         let mut paid = self.choose(room);
         let line = |index: u32| &self.lines[index as usize];
@@ -224,7 +228,8 @@ impl Split {
             .filter(|i| line(i).due() >= threshold(line(i).account.script(), self.payout_min))
             .collect();
         let bytes: usize = payable.iter().map(|i| output_len(line(i).account.script())).sum();
-        if payable.len() > room.outputs || bytes > room.bytes {
+        let sigops: usize = payable.iter().map(|i| sigop_cost(line(i).account.script())).sum();
+        if payable.len() > room.outputs || bytes > room.bytes || sigops > room.sigops {
             let mut by_age: Vec<u32> = payable.iter().copied().filter(|i| line(i).before > 0).collect();
             by_age.sort_by_key(|i| (line(i).waiting_since, -line(i).due()));
             by_age.truncate((room.outputs / 4).max(usize::from(room.outputs > 1)));
@@ -236,10 +241,15 @@ impl Split {
                 .into_iter()
                 .chain(payable)
                 .filter(|i| {
-                    let len = output_len(line(i).account.script());
-                    let fits = left.outputs > 0 && left.bytes >= len;
+                    let script = line(i).account.script();
+                    let (len, cost) = (output_len(script), sigop_cost(script));
+                    let fits = left.outputs > 0 && left.bytes >= len && left.sigops >= cost;
                     if fits {
-                        left = Limits { outputs: left.outputs - 1, bytes: left.bytes - len };
+                        left = Limits {
+                            outputs: left.outputs - 1,
+                            bytes: left.bytes - len,
+                            sigops: left.sigops - cost,
+                        };
                     }
                     fits
                 })
@@ -396,6 +406,15 @@ fn telescope(total: i64, weights: impl Iterator<Item = u128> + Clone) -> Vec<i64
             part as i64
         })
         .collect()
+}
+
+/// Cost of the signature operations that an output's script has by itself: four for one to a bare key or to its hash,
+/// none for script hashes and witness programs (BIP141).
+fn sigop_cost(script: &[u8]) -> usize {
+    match script {
+        [0x76, .., 0xac] | [33 | 65, .., 0xac] => 4,
+        _ => 0,
+    }
 }
 
 /// Bytes of an output with this script.

@@ -202,6 +202,11 @@ impl Registry {
         self.workers.len()
     }
 
+    /// Slots that are nobody's now: of workers, and of accounts.
+    pub(crate) fn free_slots(&self) -> (&[u32], &[u32]) {
+        (&self.free_workers, &self.free_accounts)
+    }
+
     /// Forgets workers that nobody else holds and that `in_window(slot)` does not know, then accounts nobody holds.
     pub(crate) fn sweep(&mut self, in_window: impl Fn(u32) -> bool) {
         let free = &mut self.free_workers;

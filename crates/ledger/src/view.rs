@@ -8,12 +8,16 @@ use crate::window::{Sum, WindowKind};
 use crate::{Ledger, PayoutSnapshot};
 
 /// A worker in the window.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WorkerView {
     /// Its name below the account.
     pub name: String,
     /// Its work in the window.
     pub window: Sum,
+    /// Its recent rate, from its own shares: credit units a second.
+    pub rate: f64,
+    /// Its last share, Unix milliseconds; 0 where none is known.
+    pub last_ms: u64,
 }
 
 /// The window as a whole.
@@ -73,16 +77,35 @@ impl Ledger {
         self.window.account(account.slot)
     }
 
-    /// An account's workers that have work in the window or are connected, by name.
-    pub fn workers_of(&self, account: &Account) -> Vec<WorkerView> {
+    /// An account's workers that have work in the window or are connected, by name. `now_ms`: Unix milliseconds.
+    pub fn workers_of(&self, account: &Account, now_ms: u64) -> Vec<WorkerView> {
         let mut workers: Vec<WorkerView> = self
             .registry
             .workers()
             .filter(|worker| worker.account().script() == account.script())
-            .map(|worker| WorkerView { name: worker.name().into(), window: self.window.worker(worker.slot) })
+            .map(|worker| {
+                let (rate, last_ms) = self.rates.worker(worker.slot, now_ms);
+                WorkerView {
+                    name: worker.name().into(),
+                    window: self.window.worker(worker.slot),
+                    rate,
+                    last_ms,
+                }
+            })
             .collect();
         workers.sort_by(|a, b| a.name.cmp(&b.name));
         workers
+    }
+
+    /// An account's recent rate, from its own shares: credit units a second.
+    pub fn account_rate(&self, account: &Account, now_ms: u64) -> f64 {
+        self.rates.account(account.slot, now_ms)
+    }
+
+    /// `(Unix seconds, credit units a second)` by the quarter of an hour, over the last day at most, the oldest first. As
+    /// far back as the log is read at a start.
+    pub fn account_history(&self, account: &Account, now_ms: u64) -> Vec<(u64, f64)> {
+        self.rates.history(account.slot, now_ms)
     }
 
     /// The window as a whole.

@@ -52,6 +52,7 @@ fn shares_become_outputs_and_a_restart_changes_nothing() {
     assert_eq!(outputs, [3_300_000_000, 1_650_000_000, 50_000_000]);
     assert!(ledger.found(hash(2), &snapshot).unwrap());
     assert!(!ledger.found(hash(2), &snapshot).unwrap());
+    ledger.balance_file().write().unwrap();
     drop((ledger, a, b));
 
     let (mut ledger, recovery) = Ledger::open(options(dir.path()), HOUR + 100).unwrap();
@@ -74,7 +75,7 @@ fn a_small_class_pays_some_now_and_the_others_at_the_next_block() {
     }
     let reward = Amount::from_coins(50);
     let split = ledger.split(&template, reward, &Payees::Window, HOUR).unwrap();
-    let small = split.snapshot(Limits { outputs: 5, bytes: 1_000 });
+    let small = split.snapshot(Limits { outputs: 5, bytes: 1_000, ..Limits::NONE });
     assert_eq!(small.outputs().len(), 5);
     assert_eq!(small.outputs().iter().map(|o| o.value.to_sat()).sum::<i64>(), reward.to_sat());
     ledger.found(hash(2), &small).unwrap();
@@ -119,8 +120,10 @@ fn where_every_block_is_the_pools_own_the_books_stay_small() {
     for n in 1..=blocks {
         let template = TemplateRef::new(n, block(n - 1), 1000.0);
         let split = ledger.split(&template, Amount::from_coins(1), &Payees::Window, HOUR).unwrap();
-        ledger.found(block(n), &split.snapshot(Limits { outputs: 3, bytes: 93 })).unwrap();
+        ledger.found(block(n), &split.snapshot(Limits { outputs: 3, bytes: 93, ..Limits::NONE })).unwrap();
     }
+    // All at once, and what has gone final meanwhile is left out.
+    ledger.balance_file().write().unwrap();
     let open = ledger.open_blocks().count();
     assert!((200..=240).contains(&open), "{open}");
     assert!(std::fs::metadata(dir.path().join("balances")).unwrap().len() < 200_000);
@@ -134,4 +137,28 @@ fn where_every_block_is_the_pools_own_the_books_stay_small() {
     assert_eq!(shown(&after), shown(&before));
     // What is final is not asked about any more.
     assert!(ledger.balances_at(&block(1)).is_err());
+}
+
+/// Who records shares never waits for the balances to reach the disk: that is done beside the ledger.
+#[test]
+fn a_found_block_touches_no_file_until_the_ledger_is_let_go_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = Ledger::open(options(dir.path()), HOUR).unwrap();
+    let template = TemplateRef::new(101, hash(1), 1000.0);
+    let worker = miner(&mut ledger, 1);
+    ledger.record(&[share(&worker, &template, 1.0, HOUR)]).unwrap();
+    let split = ledger.split(&template, Amount::from_coins(50), &Payees::Window, HOUR).unwrap();
+    let size = || std::fs::metadata(dir.path().join("balances")).unwrap().len();
+    let before = size();
+    ledger.found(hash(2), &split.snapshot(Limits::NONE)).unwrap();
+    assert_eq!(size(), before);
+    let file = ledger.balance_file();
+    file.write().unwrap();
+    let after = size();
+    assert!(after > before);
+    file.write().unwrap();
+    assert_eq!(size(), after, "what is written is not written again");
+    drop((ledger, worker));
+    let (ledger, _) = Ledger::open(options(dir.path()), HOUR).unwrap();
+    assert_eq!(ledger.open_blocks().count(), 1);
 }

@@ -19,10 +19,10 @@ const SHARES_MEAN: f64 = 6.0;
 const REWARD: i64 = 312_500_000;
 /// Coinbase classes of STRATUM's table, one of which finds each block.
 const CLASSES: [Limits; 4] = [
-    Limits { outputs: 8, bytes: 270 },
-    Limits { outputs: 18, bytes: 600 },
-    Limits { outputs: 65, bytes: 2_100 },
-    Limits { outputs: 400, bytes: 15_800 },
+    Limits { outputs: 8, bytes: 270, ..Limits::NONE },
+    Limits { outputs: 18, bytes: 600, ..Limits::NONE },
+    Limits { outputs: 65, bytes: 2_100, ..Limits::NONE },
+    Limits { outputs: 400, bytes: 15_800, ..Limits::NONE },
 ];
 
 struct Miner {
@@ -105,6 +105,7 @@ impl World {
             state.entries.iter().map(entry).collect::<Vec<_>>()
         };
         let before = (state(self.ledger()), self.ledger().window_total());
+        self.ledger().balance_file().write().unwrap();
         self.ledger = None;
         self.ledger = Some(Ledger::open(self.options.clone(), self.now).unwrap().0);
         self.place_tip();

@@ -1,7 +1,6 @@
 //! The pool as the dashboard shows it: `lode-web`'s views filled from the running parts.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -55,6 +54,11 @@ impl Dashboard {
     /// Hashes that so many credit units stand for.
     fn hashes(&self, units: u128) -> f64 {
         units_to_difficulty(units) * self.pool.hashes_per_difficulty()
+    }
+
+    /// Hashes a second that so many credit units a second stand for.
+    fn hash_rate(&self, units_per_second: f64) -> f64 {
+        units_per_second * self.hashes(1)
     }
 
     /// The units of a record's decimal number.
@@ -275,26 +279,29 @@ impl view::Source for Dashboard {
 
     fn miner(&self, address: &str) -> Option<view::MinerView> {
         let sessions = self.pool.sessions();
-        let (account, window, total, workers, owed) = {
+        let now_ms = unix_ms();
+        let (account, window, total, workers, owed, rate, history) = {
             let ledger = self.pool.ledger();
             let account = ledger.find_account(address)?;
             let tip = self.pool.job().borrow().as_ref().map(|job| job.template.prev);
             let state = tip.and_then(|tip| ledger.balances_at(&tip).ok());
             let owed = state.map_or(0, |state| state.balance(account.script()));
             let total = ledger.window_view().total;
-            (Arc::clone(&account), ledger.account_window(&account), total, ledger.workers_of(&account), owed)
+            let (rate, history) =
+                (ledger.account_rate(&account, now_ms), ledger.account_history(&account, now_ms));
+            let (window, workers) = (ledger.account_window(&account), ledger.workers_of(&account, now_ms));
+            (account, window, total, workers, owed, rate, history)
         };
-        let rate = self.pool.hash_rate();
         let mut machines: HashMap<String, view::WorkerView> = workers
             .into_iter()
             .map(|worker| {
                 let view = view::WorkerView {
                     name: worker.name.clone(),
-                    hash_rate: rate * part_of(worker.window.units, total.units),
+                    hash_rate: self.hash_rate(worker.rate),
                     difficulty: 0.0,
                     accepted: worker.window.shares,
                     refused: 0,
-                    last_share: 0,
+                    last_share: worker.last_ms / 1000,
                     connected: false,
                 };
                 (worker.name, view)
@@ -305,7 +312,6 @@ impl view::Source for Dashboard {
                 machine.connected = true;
                 machine.difficulty = session.difficulty.unwrap_or(machine.difficulty);
                 machine.refused += u64::from(session.refused);
-                machine.last_share = machine.last_share.max(session.active_ms / 1000);
             }
         }
         let mut workers: Vec<view::WorkerView> = machines.into_values().collect();
@@ -329,8 +335,8 @@ impl view::Source for Dashboard {
         let next = self.next_payouts().map_or(0, |snapshot| snapshot.payment_of(account.script()).paid);
         Some(view::MinerView {
             address: address.to_owned(),
-            hash_rate: rate * part,
-            hash_rate_history: Vec::new(),
+            hash_rate: self.hash_rate(rate),
+            hash_rate_history: history.into_iter().map(|(time, rate)| (time, self.hash_rate(rate))).collect(),
             work: self.hashes(window.units),
             part,
             paid: Amount::from_sat(self.watch.paid_to(address).0),

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use lode_coins::Coin;
-use lode_ledger::{Fee, Ledger, LedgerOptions, Rules, WindowKind};
+use lode_ledger::{Fee, HOUR_MS, Ledger, LedgerOptions, Rules, WindowKind};
 use lode_node::rpc::Credentials;
 use lode_node::rpc::client::{RpcAuth, RpcClient};
 use lode_node::{NodeHandle, NodeOptions};
@@ -116,7 +116,17 @@ pub(crate) fn ledger_options(settings: &Settings, coin: &'static Coin) -> anyhow
     };
     let mut options = LedgerOptions::new(settings.pool_directory()?, coin.to_string());
     options.window = window;
-    options.rules = Rules { fee, payout_min: Amount::from_sat(payout.minimum_sat), ..Rules::default() };
+    let blocks = u64::from(payout.forget_days) * 86_400 / u64::from(coin.spacing()).max(1);
+    let forget_after = u32::try_from(blocks).unwrap_or(u32::MAX);
+    options.rules = Rules { fee, payout_min: Amount::from_sat(payout.minimum_sat), forget_after };
+    match settings.log.segment_mib {
+        mib @ 1..=2047 => options.log.segment_bytes = mib << 20,
+        mib => bail!("log.segment_mib is {mib}; it must be 1 to 2047"),
+    }
+    options.drop_after_ms = match settings.log.keep_hours {
+        0 => None,
+        hours => Some(hours.saturating_mul(HOUR_MS)),
+    };
     Ok(options)
 }
 
@@ -141,7 +151,15 @@ fn nodes(
     if let Some(node) = embedded {
         return Ok(vec![Node::Embedded(EmbeddedNode::new(node.clone()))]);
     }
-    settings.node.external.iter().map(|node| Ok(Node::Rpc(RpcNode::new(client(node)?, coin)))).collect()
+    let rpc = |node: &ExternalNode| {
+        let mut rpc = RpcNode::new(client(node)?, coin);
+        if let Some(address) = &node.zmq {
+            let endpoint = address.parse().with_context(|| format!("node.external.zmq of {}", node.url))?;
+            rpc = rpc.with_zmq(endpoint);
+        }
+        Ok(Node::Rpc(rpc))
+    };
+    settings.node.external.iter().map(rpc).collect()
 }
 
 /// A client for an external node, by its cookie or by user and password.
@@ -173,4 +191,26 @@ pub(crate) fn client(node: &ExternalNode) -> anyhow::Result<RpcClient> {
 /// Unix time in milliseconds; 0 for a clock before 1970.
 pub(crate) fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_is_a_matter_of_time_not_of_blocks() {
+        for (coin, blocks) in [("bitcoin", 4_320), ("litecoin", 17_280)] {
+            let settings = Settings { coin: coin.into(), ..Settings::default() };
+            let options = ledger_options(&settings, settings.coin().unwrap()).unwrap();
+            assert_eq!(options.rules.forget_after, blocks, "{coin}");
+            assert_eq!((options.log.segment_bytes, options.drop_after_ms), (64 << 20, None));
+        }
+        let mut settings = Settings::default();
+        (settings.log.segment_mib, settings.log.keep_hours) = (8, 24);
+        let options = ledger_options(&settings, settings.coin().unwrap()).unwrap();
+        assert_eq!((options.log.segment_bytes, options.drop_after_ms), (8 << 20, Some(24 * HOUR_MS)));
+        settings.log.segment_mib = 4096;
+        let error = ledger_options(&settings, settings.coin().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("log.segment_mib"), "{error}");
+    }
 }

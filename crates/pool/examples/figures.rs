@@ -57,6 +57,7 @@ fn template(number: u32) -> Arc<Template> {
         mweb: None,
         coinbase_weight_max: 100_000,
         coinbase_sigops_max: 10_000,
+        heard_us: 0,
     })
 }
 

@@ -1,11 +1,12 @@
-//! Which difficulty and coinbase class belong to which of a session's jobs.
+//! Which difficulty, coinbase class and extranonce belong to which of a session's jobs.
 //!
-//! A share is judged by what was in force when its job was sent. Since both change seldom, the changes are kept, not the
+//! A share is judged by what was in force when its job was sent. Since they change seldom, the changes are kept, not the
 //! jobs: at most four, and as long as all four are about jobs that still live, nothing changes.
 
 use lode_stratum::Difficulty;
 
 use crate::class::CoinbaseClass;
+use crate::job::EXTRANONCE1_SIZE;
 
 /// What a job was sent under.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,6 +15,8 @@ pub struct Terms {
     pub difficulty: Difficulty,
     /// Which of its coinbases the miner has.
     pub class: CoinbaseClass,
+    /// The connection's extranonce 1.
+    pub extranonce1: [u8; EXTRANONCE1_SIZE],
 }
 
 /// Changes kept.
@@ -28,7 +31,11 @@ pub struct Assigned {
 
 impl Default for Assigned {
     fn default() -> Self {
-        let none = Terms { difficulty: Difficulty::ONE, class: CoinbaseClass::Plain };
+        let none = Terms {
+            difficulty: Difficulty::ONE,
+            class: CoinbaseClass::Plain,
+            extranonce1: [0; EXTRANONCE1_SIZE],
+        };
         Self { changes: [(0, none); CHANGES], len: 0 }
     }
 }
@@ -89,6 +96,7 @@ mod tests {
                 let mut terms = Terms {
                     difficulty: Difficulty::new(f64::from(1 << wish)).unwrap(),
                     class: CoinbaseClass::Plain,
+                    extranonce1: [0, 0, 0, wish],
                 };
                 if !assigned.has_room() {
                     terms = assigned.last().unwrap();

@@ -105,6 +105,13 @@ pub fn takes_fractions(agent: &str) -> bool {
     ["lode", "cpuminer", "minerd", "nerdminer"].iter().any(|part| agent.contains(part))
 }
 
+/// True for miners known to take `client.show_message` and `client.reconnect`: some firmware hangs on methods it does not
+/// know.
+pub fn takes_messages(agent: &str) -> bool {
+    let agent = agent.to_ascii_lowercase();
+    ["lode", "cgminer", "bfgminer", "sgminer", "cpuminer"].iter().any(|part| agent.contains(part))
+}
+
 impl fmt::Display for CoinbaseClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

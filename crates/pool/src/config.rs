@@ -28,6 +28,9 @@ pub struct PoolConfig {
     pub login_seconds: u32,
     /// Connections at most, over all ports; 0 for what the open-file limit allows.
     pub connections_max: usize,
+    /// Where miners are sent when this pool is stopped, as HOST:PORT; without it they are told to come back here. Only those
+    /// known to follow are told; most follow only within the same domain.
+    pub moved_to: Option<String>,
     /// Threads that serve miners; 0 for one per processor, at most eight.
     pub threads: usize,
     /// Networks of load balancers that put a PROXY protocol header (v1 or v2) before each connection.
@@ -48,6 +51,7 @@ impl Default for PoolConfig {
             idle_seconds: 900,
             login_seconds: 30,
             connections_max: 0,
+            moved_to: None,
             threads: 0,
             proxy_protocol_from: Vec::new(),
             guard: GuardConfig::default(),
@@ -113,6 +117,9 @@ pub enum ConfigError {
     /// The tag is too long.
     #[error("the tag has {0} bytes, at most {max} fit into a coinbase", max = crate::job::MAX_TAG)]
     Tag(usize),
+    /// A place to go to that is none.
+    #[error("pool.moved_to is {0:?}; it must be HOST:PORT")]
+    MovedTo(String),
     /// Something that must be at least one is zero.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
@@ -132,6 +139,9 @@ impl PoolConfig {
         if self.tag.len() > crate::job::MAX_TAG {
             return Err(ConfigError::Tag(self.tag.len()));
         }
+        if let Some(place) = self.moved_to.as_ref().filter(|_| self.moved_to().is_none()) {
+            return Err(ConfigError::MovedTo(place.clone()));
+        }
         for (what, value) in [
             ("pool.job_interval_seconds", self.job_interval_seconds),
             ("pool.vardiff.window_seconds", self.vardiff.window_seconds),
@@ -143,6 +153,15 @@ impl PoolConfig {
             }
         }
         Ok(())
+    }
+}
+
+impl PoolConfig {
+    /// [`Self::moved_to`] as host and port.
+    pub fn moved_to(&self) -> Option<(&str, u16)> {
+        let (host, port) = self.moved_to.as_deref()?.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        (!host.is_empty()).then_some((host, port))
     }
 }
 
@@ -160,6 +179,8 @@ mod tests {
         assert_eq!(config.check(), Err(ConfigError::Difficulty(0.0)));
         let config = PoolConfig { tag: "x".repeat(61), ..PoolConfig::default() };
         assert!(config.check().unwrap_err().to_string().contains("61 bytes"));
+        let config = PoolConfig { moved_to: Some("pool.example".into()), ..PoolConfig::default() };
+        assert!(config.check().unwrap_err().to_string().contains("HOST:PORT"));
         assert!(serde_json::from_str::<PoolConfig>(r#"{"prots":[]}"#).is_err());
         let config: PoolConfig =
             serde_json::from_str(r#"{"ports":[{"bind":"0.0.0.0:3334","class":"rental"}]}"#).unwrap();

@@ -313,8 +313,8 @@ impl Job {
         let by_weight = self.template.coinbase_weight_max.saturating_sub(36) / 4;
         Limits {
             bytes: class.max_bytes().min(by_weight).saturating_sub(fixed),
-            // An output to a key's hash is one signature operation, of cost four.
-            outputs: self.template.coinbase_sigops_max / 4,
+            sigops: self.template.coinbase_sigops_max,
+            outputs: usize::MAX,
         }
     }
 
@@ -448,6 +448,7 @@ pub(crate) mod tests {
             mweb: None,
             coinbase_weight_max: 8_000,
             coinbase_sigops_max: 400,
+            heard_us: 0,
         }
     }
 
@@ -585,7 +586,7 @@ pub(crate) mod tests {
         let mut books = books(1);
         let job = job_paying(&mut books, 1, template());
         let room = job.room(CoinbaseClass::Full, &job.coinbase());
-        assert!(room.bytes < 2_000 && room.outputs == 100);
+        assert!(room.bytes < 2_000 && room.sigops == 400);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::front::{Books, Front, FrontError, FrontStats, Handed, SessionInfo, un
 use crate::job::{Job, JobError, JobParts, Pays};
 use crate::journal::FoundBlock;
 use crate::rate::RateMeter;
-use crate::session::{Accounts, Found, SessionSettings};
+use crate::session::{Accounts, Extranonces, Found, SessionSettings, write_farewell};
 use crate::template::{Sources, Template};
 use crate::watch::Watch;
 
@@ -154,6 +154,8 @@ impl Pool {
             vardiff: config.vardiff.clone(),
             difficulty_one,
             ports: config.ports.clone(),
+            farewell: write_farewell(config.moved_to()),
+            extranonces: Extranonces::default(),
         };
         let books: Arc<dyn Books> = Arc::new(LedgerBooks { coin, ledger: Arc::clone(&ledger) });
         let (sender, found) = sync_channel(FOUND_QUEUE);

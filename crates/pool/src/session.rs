@@ -10,17 +10,19 @@
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use lode_ledger::{Credit, Share, Worker};
 use lode_primitives::Target;
 use lode_stratum::{
     Call, Configure, Difficulty, Login, Reject, Request, RequestError, Submit, decode_hex, parse_hex_u32,
-    parse_request, password_difficulty, write_accepted, write_configure_reply, write_error, write_result,
-    write_set_difficulty, write_set_version_mask, write_subscribe_reply,
+    parse_request, password_difficulty, write_accepted, write_configure_reply, write_error, write_reconnect,
+    write_result, write_set_difficulty, write_set_extranonce, write_set_version_mask, write_show_message,
+    write_subscribe_reply,
 };
 
 use crate::assigned::{Assigned, Terms};
-use crate::class::{CoinbaseClass, takes_fractions};
+use crate::class::{CoinbaseClass, takes_fractions, takes_messages};
 use crate::config::{PortConfig, VardiffConfig};
 use crate::front::SessionInfo;
 use crate::job::{ClassJob, EXTRANONCE1_SIZE, EXTRANONCE2_SIZE, Job, Solution};
@@ -42,6 +44,11 @@ const STRANGER_REQUESTS_MAX: u8 = 50;
 /// miner is like that for long, and what it sends costs the pool more than it brings.
 const REFUSED_MAX: u32 = 5_000;
 const REFUSED_PER_ACCEPTED: u32 = 50;
+/// Duplicates without an accepted share between them, after which a miner that can take it is given another extranonce: its
+/// boards, or two miners behind one proxy, go through the same work.
+const DUPLICATES_MAX: u8 = 8;
+/// Pause that is asked for before a miner comes to where it is sent.
+const FAREWELL_WAIT_SECONDS: u32 = 5;
 /// Low-difficulty refusals without one accepted share, after which a smaller coinbase is tried.
 const MISSES_MAX: u8 = 8;
 
@@ -62,6 +69,40 @@ pub struct SessionSettings {
     pub difficulty_one: Target,
     /// The ports, by number.
     pub ports: Vec<PortConfig>,
+    /// What those known to take it are told when the pool stops: see [`write_farewell`].
+    pub farewell: Vec<u8>,
+    /// The next extranonce 1: none is given twice.
+    pub extranonces: Extranonces,
+}
+
+/// Extranonces 1, one after the other.
+#[derive(Debug)]
+pub struct Extranonces(AtomicU32);
+
+impl Default for Extranonces {
+    /// Begins anywhere: those of an earlier run must not come again while its miners still work on them.
+    fn default() -> Self {
+        Self(AtomicU32::new(rand::random()))
+    }
+}
+
+impl Extranonces {
+    /// The next one.
+    pub fn next(&self) -> [u8; EXTRANONCE1_SIZE] {
+        self.0.fetch_add(1, Ordering::Relaxed).to_be_bytes()
+    }
+}
+
+/// The lines for a planned stop: a message, and where to go, `None` for back here.
+pub fn write_farewell(moved_to: Option<(&str, u16)>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let message = match moved_to {
+        Some((host, port)) => format!("This pool stops; go to {host}:{port}"),
+        None => "This pool stops for a moment and comes back; all work is recorded".to_owned(),
+    };
+    write_show_message(&message, &mut out);
+    write_reconnect(moved_to, FAREWELL_WAIT_SECONDS, &mut out);
+    out
 }
 
 /// A block found: all that is needed to put it together.
@@ -126,6 +167,11 @@ pub struct Session {
     offences: u8,
     stranger_requests: u8,
     misses: u8,
+    duplicates: u8,
+    /// Understands `mining.set_extranonce`.
+    takes_extranonce: bool,
+    /// Understands `client.show_message` and `client.reconnect`.
+    takes_messages: bool,
     mask: u32,
     /// The difficulty to judge the next job by, before the network's is taken into account.
     difficulty: Difficulty,
@@ -182,16 +228,11 @@ fn user_key(user: &str) -> u64 {
 
 impl Session {
     /// A new connection on port number `port` of the settings.
-    pub fn new(
-        extranonce1: [u8; EXTRANONCE1_SIZE],
-        port: u16,
-        settings: &SessionSettings,
-        now_ms: u64,
-    ) -> Self {
+    pub fn new(port: u16, settings: &SessionSettings, now_ms: u64) -> Self {
         let config = &settings.ports[usize::from(port)];
         let difficulty = |value| Difficulty::new(value).unwrap_or(Difficulty::ONE);
         Self {
-            extranonce1,
+            extranonce1: settings.extranonces.next(),
             port,
             class: config.class.unwrap_or(CoinbaseClass::Plain),
             subscribed: false,
@@ -201,6 +242,9 @@ impl Session {
             offences: 0,
             stranger_requests: 0,
             misses: 0,
+            duplicates: 0,
+            takes_extranonce: false,
+            takes_messages: false,
             mask: 0,
             difficulty: difficulty(config.start_difficulty),
             floor: difficulty(config.min_difficulty),
@@ -298,7 +342,11 @@ impl Session {
                 );
                 write_result(id, "true", out);
             }
-            Call::ExtranonceSubscribe | Call::MultiVersion => write_result(id, "true", out),
+            Call::ExtranonceSubscribe => {
+                self.takes_extranonce = true;
+                write_result(id, "true", out);
+            }
+            Call::MultiVersion => write_result(id, "true", out),
             Call::GetTransactions => write_result(id, "[]", out),
             Call::GetVersion => write_result(id, concat!("\"lode/", env!("CARGO_PKG_VERSION"), "\""), out),
             Call::Ping => write_result(id, "\"pong\"", out),
@@ -319,6 +367,7 @@ impl Session {
             let port = &context.settings.ports[usize::from(self.port)];
             self.class = port.class.unwrap_or_else(|| CoinbaseClass::of_agent(agent));
             self.fractions |= takes_fractions(agent);
+            self.takes_messages = takes_messages(agent);
         }
         write_subscribe_reply(id, &self.extranonce1, EXTRANONCE2_SIZE, out);
         if std::mem::take(&mut self.mask_owed) {
@@ -358,6 +407,7 @@ impl Session {
         if let Some(mask) = asked.version_rolling {
             self.mask = mask & context.settings.version_mask;
         }
+        self.takes_extranonce |= asked.subscribe_extranonce;
         write_configure_reply(id, asked, self.mask, out);
         self.suggest(asked.minimum_difficulty.and_then(Difficulty::new));
         if asked.version_rolling.is_some() {
@@ -424,16 +474,35 @@ impl Session {
         }
     }
 
+    /// The pool is about to stop: a last message to those who can read it.
+    pub fn farewell(&self, settings: &SessionSettings, out: &mut Vec<u8>) {
+        if self.takes_messages && self.is_authorized() {
+            out.extend_from_slice(&settings.farewell);
+        }
+    }
+
     fn send(&mut self, job: &Job, now_ms: u64, settings: &SessionSettings, out: &mut impl Sink) {
         let Some(worker) = self.users.primary() else { return };
-        let mut terms = Terms { difficulty: self.wanted(job, settings), class: self.class };
+        let has_room = self.assigned.has_room();
+        let renewed = self.takes_extranonce && self.duplicates >= DUPLICATES_MAX && has_room;
+        if renewed {
+            self.duplicates = 0;
+            self.extranonce1 = settings.extranonces.next();
+        }
+        let (difficulty, extranonce1) = (self.wanted(job, settings), self.extranonce1);
+        let mut terms = Terms { difficulty, class: self.class, extranonce1 };
         let last = self.assigned.last();
-        if let Some(last) = last.filter(|_| !self.assigned.has_room()) {
+        if let Some(last) = last.filter(|_| !has_room) {
             terms = last;
         }
         // Whoever starts is new to the extranonce too: earlier jobs of another connection are void.
-        let clean = job.clean || !self.working;
+        let clean = job.clean || !self.working || renewed;
         let Some(class) = job.class(terms.class, worker.account()) else { return };
+        if renewed {
+            let mut line = Vec::with_capacity(80);
+            write_set_extranonce(&extranonce1, EXTRANONCE2_SIZE, &mut line);
+            out.own(&line);
+        }
         if last.is_none_or(|last| last.difficulty != terms.difficulty) {
             let mut line = Vec::with_capacity(80);
             write_set_difficulty(terms.difficulty, &mut line);
@@ -480,7 +549,7 @@ impl Session {
         let mut extranonce2 = [0; EXTRANONCE2_SIZE];
         decode_hex(&submit.extranonce2, &mut extranonce2).ok_or(Reject::Malformed)?;
         let solution = Solution {
-            extranonce1: self.extranonce1,
+            extranonce1: terms.extranonce1,
             extranonce2,
             time: submit.time,
             nonce: submit.nonce,
@@ -497,7 +566,7 @@ impl Session {
         }
         match checked.result {
             Ok(()) => {
-                self.misses = 0;
+                (self.misses, self.duplicates) = (0, 0);
                 self.accepted = self.accepted.saturating_add(1);
                 self.active_ms = context.now_ms;
                 self.vardiff.share(terms.difficulty);
@@ -505,8 +574,10 @@ impl Session {
                 Ok(Share { worker, template, credit, time_ms: context.now_ms })
             }
             Err(reject) => {
-                if reject == Reject::LowDifficulty {
-                    self.misses = self.misses.saturating_add(1);
+                match reject {
+                    Reject::LowDifficulty => self.misses = self.misses.saturating_add(1),
+                    Reject::Duplicate => self.duplicates = self.duplicates.saturating_add(1),
+                    _ => {}
                 }
                 Err(reject)
             }

@@ -50,9 +50,11 @@ impl Bench {
             vardiff: VardiffConfig::default(),
             difficulty_one: coin().pow.difficulty_one_target().unwrap(),
             ports: vec![port],
+            farewell: write_farewell(Some(("eu.pool.example", 3333))),
+            extranonces: Extranonces(AtomicU32::new(0xaa00_0001)),
         };
         let mut bench = Self {
-            session: Session::new([0xaa, 0, 0, 1], 0, &settings, NOW),
+            session: Session::new(0, &settings, NOW),
             jobs: Jobs::new(coin().pow),
             settings,
             books: RefCell::new(books(1)),
@@ -470,6 +472,65 @@ fn a_burst_of_misses_goes_back_one_coinbase_class() {
     }
     bench.next_job();
     assert_eq!(bench.session.class(), CoinbaseClass::Large);
+}
+
+/// Two boards behind one proxy that go through the same work.
+#[test]
+fn duplicates_lead_to_another_extranonce_where_it_is_understood() {
+    for (subscribed, how) in [
+        (true, ("mining.extranonce.subscribe", "[]")),
+        (true, ("mining.configure", r#"[["subscribe-extranonce"],{}]"#)),
+        (false, ("mining.ping", "[]")),
+    ] {
+        let mut bench = Bench::easy();
+        bench.ask(how.0, how.1);
+        bench.login();
+        assert_eq!(bench.submit(|_| {})["result"], true);
+        for _ in 0..8 {
+            assert_eq!(code(&bench.submit(|_| {})), 22);
+        }
+        let before = bench.jobs.current().unwrap().id();
+        let all = bench.next_job();
+        if !subscribed {
+            assert_eq!(methods(&all), ["mining.notify"]);
+            continue;
+        }
+        assert_eq!(methods(&all), ["mining.set_extranonce", "mining.notify"]);
+        assert_eq!(all[0]["params"], serde_json::json!(["aa000002", 8]));
+        assert!(notify(&all[1]).clean_jobs, "what it had is about another extranonce");
+        let header = |bench: &Bench| bench.session.extranonce1;
+        assert_eq!(header(&bench), [0xaa, 0, 0, 2]);
+        // The same nonce on the new job is new work, and what was on its way on the old one still counts.
+        assert_eq!(bench.submit(|_| {})["result"], true);
+        assert_eq!(code(&bench.submit(|fields| fields[1] = before.clone())), 22);
+        assert_eq!(
+            bench.submit(|fields| (fields[1], fields[4]) = (before, "00000077".into()))["result"],
+            true
+        );
+        // Once is enough.
+        assert_eq!(methods(&bench.next_job()), ["mining.notify"]);
+    }
+}
+
+#[test]
+fn only_those_known_to_read_it_are_told_of_a_planned_stop() {
+    for (agent, told) in [("cgminer/4.12.1", true), ("bitaxe/BM1370/v2.9.0", false), ("", false)] {
+        let mut bench = Bench::new();
+        bench.ask("mining.subscribe", &format!("[{agent:?}]"));
+        let mut out = Vec::new();
+        bench.session.farewell(&bench.settings, &mut out);
+        assert!(out.is_empty(), "nobody has authorised yet");
+        bench.ask("mining.authorize", &format!(r#"["{ADDRESS}","x"]"#));
+        bench.session.farewell(&bench.settings, &mut out);
+        let all = lines(&out);
+        match told {
+            true => {
+                assert_eq!(methods(&all), ["client.show_message", "client.reconnect"]);
+                assert_eq!(all[1]["params"], serde_json::json!(["eu.pool.example", "3333", 5]));
+            }
+            false => assert!(all.is_empty(), "{agent}"),
+        }
+    }
 }
 
 #[test]

@@ -9,17 +9,22 @@ mod embedded;
 mod gbt;
 mod node;
 mod sources;
+mod zmq;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use lode_ledger::LinkRef;
 use lode_primitives::{Amount, BlockHash, Height, ScriptBuf, Txid};
+use tokio::sync::Notify;
+
+use crate::front::unix_us;
 
 pub use embedded::EmbeddedNode;
 pub use gbt::TemplateError;
 pub use node::{NodeError, RpcNode};
 pub use sources::Sources;
+pub use zmq::{ZmqEndpoint, ZmqEndpointError};
 
 /// A block template: everything of the next block but the coinbase and the proof of work.
 #[derive(Debug, Clone)]
@@ -49,6 +54,9 @@ pub struct Template {
     pub coinbase_weight_max: usize,
     /// Signature operations, in cost units, that the coinbase may have at most.
     pub coinbase_sigops_max: usize,
+    /// When the pool first heard that there is something new, Unix microseconds: the embedded node's word, the node's answer,
+    /// or its word over ZMQ.
+    pub heard_us: u64,
 }
 
 /// A transaction of a template.
@@ -110,14 +118,37 @@ impl Node {
         }
     }
 
-    /// The node's next template; false where it cannot tell when there is news and wants to be asked again.
-    async fn next_template(&self, cursor: &mut Cursor) -> Result<(Arc<Template>, bool), NodeError> {
+    /// Listens to what the node publishes of blocks, where it does; ends where it does not.
+    async fn listen(&self, heard: &Notify) {
+        if let Self::Rpc(node) = self
+            && let Some(endpoint) = node.zmq().await
+        {
+            zmq::listen(&endpoint, heard).await;
+        }
+    }
+
+    /// The node's next template; false where it cannot tell when there is news and wants to be asked again. `heard`: a
+    /// reason to ask at once.
+    async fn next_template(
+        &self,
+        cursor: &mut Cursor,
+        heard: &Notify,
+    ) -> Result<(Arc<Template>, bool), NodeError> {
         match self {
             Self::Embedded(node) => Ok((node.template(&mut cursor.tips).await?, true)),
             Self::Rpc(node) => {
-                let (template, id) = node.template(cursor.long_poll.as_deref()).await?;
+                let polled = node.template(cursor.long_poll.as_deref());
+                let (template, id) = tokio::select! {
+                    polled = polled => polled?,
+                    () = heard.notified() => {
+                        let heard_us = unix_us();
+                        let (mut template, id) = node.template(None).await?;
+                        template.heard_us = heard_us;
+                        (template, id)
+                    }
+                };
                 cursor.long_poll = id;
-                Ok((template, cursor.long_poll.is_some()))
+                Ok((Arc::new(template), cursor.long_poll.is_some()))
             }
         }
     }

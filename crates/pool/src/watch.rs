@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use lode_ledger::{Ledger, LedgerError, LogError};
+use lode_ledger::{BalanceFile, Ledger, LedgerError, LogError};
 use lode_primitives::{BlockHash, Height};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
@@ -63,6 +63,8 @@ impl Drop for AbortOnDrop {
 struct Inner {
     journal: Mutex<Journal>,
     ledger: Arc<Mutex<Ledger>>,
+    /// Written beside the lock of the ledger, and by the time the journal lets go of a block it has that block.
+    balances: Arc<BalanceFile>,
     sources: Sources,
     events: broadcast::Sender<BlockRecord>,
     wake: Notify,
@@ -100,9 +102,12 @@ impl Watch {
                 Err(error) => return Err(error.into()),
             }
         }
+        let balances = lock(&ledger).balance_file();
+        balances.write()?;
         let inner = Arc::new(Inner {
             journal: Mutex::new(journal),
             ledger,
+            balances,
             sources,
             events: broadcast::Sender::new(EVENTS),
             wake: Notify::new(),
@@ -136,6 +141,7 @@ impl Watch {
         };
         self.inner.runtime.spawn(hand_in(Arc::clone(&self.inner), open));
         let settled = lock(&self.inner.ledger).found(found.hash, &found.snapshot);
+        self.inner.write_balances();
         if let Some(record) = lock(&self.inner.journal).record(&found.hash) {
             let _ = self.inner.events.send(record.clone());
         }
@@ -156,7 +162,9 @@ impl Watch {
             return Ok(());
         }
         let own = self.inner.sources.first_below(&tip, height, &candidates).await?;
-        Ok(lock(&self.inner.ledger).place(tip, height, own)?)
+        lock(&self.inner.ledger).place(tip, height, own)?;
+        self.inner.write_balances();
+        Ok(())
     }
 
     /// The stories of found blocks, the newest first.
@@ -223,7 +231,13 @@ async fn look(inner: &Arc<Inner>, block: &OpenBlock, attempts: &mut HashMap<Bloc
     };
     let tip = inner.sources.templates().borrow().as_ref().map(|template| template.height.saturating_sub(1));
     let known = lock(&inner.journal).record(&block.hash).map(|record| record.state.clone());
-    let (state, settled) = judge(known.unwrap_or(BlockState::Found), place, block.height, tip);
+    let (state, mut settled) = judge(known.unwrap_or(BlockState::Found), place, block.height, tip);
+    if settled {
+        // The journal is about to let go of it.
+        let balances = Arc::clone(&inner.balances);
+        let written = tokio::task::spawn_blocking(move || balances.write()).await;
+        settled = matches!(written, Ok(Ok(())));
+    }
     inner.set_state(block, state, settled);
     if place != BlockPlace::Unknown || settled {
         attempts.remove(&block.hash);
@@ -307,6 +321,16 @@ async fn hand_in(inner: Arc<Inner>, block: OpenBlock) {
 }
 
 impl Inner {
+    /// Brings the file of the balances up to date, without anyone waiting for it: until it is, the journal has the block.
+    fn write_balances(&self) {
+        let balances = Arc::clone(&self.balances);
+        self.runtime.spawn_blocking(move || {
+            if let Err(error) = balances.write() {
+                tracing::error!("the file of the balances could not be written, it is tried again: {error}");
+            }
+        });
+    }
+
     fn set_state(&self, block: &OpenBlock, state: BlockState, settled: bool) {
         let mut journal = lock(&self.journal);
         // What a node said when it took the block is not news once the block is under others.

@@ -6,7 +6,8 @@ use std::io::Read as _;
 use std::sync::atomic::Ordering;
 
 use common::{Miner, TestPool, config};
-use lode_pool::config::PoolConfig;
+use lode_pool::class::CoinbaseClass;
+use lode_pool::config::{PoolConfig, PortConfig};
 use lode_primitives::BlockHash;
 
 #[test]
@@ -102,10 +103,123 @@ fn too_many_connections_are_turned_away_and_the_others_stay() {
 fn the_silent_and_the_endless_are_closed() {
     let pool = TestPool::start(PoolConfig { login_seconds: 1, ..config() });
     let mut silent = Miner::connect(pool.address());
+    assert!(last_word(&mut silent).contains("no user name"));
     assert_eq!(silent.read(), None);
     let mut endless = Miner::connect(pool.address());
     endless.send(&"x".repeat(5_000));
+    assert!(last_word(&mut endless).contains("too long"));
     assert_eq!(endless.read(), None);
+}
+
+/// Why the pool closes: an error that answers nothing.
+fn last_word(miner: &mut Miner) -> String {
+    let word = miner.until(|line| line["id"].is_null() && line["error"].is_array());
+    word["error"][1].as_str().unwrap().to_owned()
+}
+
+/// After fifteen minutes, by default: here after one second.
+#[test]
+fn a_miner_without_a_share_for_too_long_is_told_and_closed() {
+    assert_eq!(PoolConfig::default().idle_seconds, 15 * 60);
+    let pool = TestPool::start(PoolConfig { idle_seconds: 1, ..config() });
+    let mut busy = Miner::connect(pool.address());
+    busy.login("busy");
+    let mut idle = Miner::connect(pool.address());
+    idle.login("idle");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let done = &done;
+        let busy = scope.spawn(move || {
+            for nonce in 0.. {
+                busy.send(&busy.share(7, "busy", nonce));
+                // One hash in 65,536 is no share even at the least difficulty: an answer is enough.
+                busy.answer(7);
+                if done.load(Ordering::SeqCst) {
+                    return;
+                }
+            }
+        });
+        assert!(last_word(&mut idle).contains("no accepted share"));
+        assert_eq!(idle.read(), None);
+        done.store(true, Ordering::SeqCst);
+        busy.join().expect("who mines stays");
+    });
+}
+
+/// Whoever has too much refused is closed, but not before each of its shares that were read has an answer, and a word why.
+#[test]
+fn no_share_that_was_read_goes_unanswered_before_the_close() {
+    let pool = TestPool::start(config());
+    let mut miner = Miner::connect(pool.address());
+    miner.login("rig");
+    let share = |id: u32| {
+        format!(
+            "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[\"{}.rig\",\"ffffff\",\"00\",\"00\",\"00\"]}}\n",
+            common::ADDRESS
+        )
+    };
+    let sent: String = (1000..10_500).map(share).collect();
+    let mut writer = miner.stream.try_clone().unwrap();
+    let writing = std::thread::spawn(move || {
+        use std::io::Write as _;
+        let _ = writer.write_all(sent.as_bytes());
+    });
+    let mut next = 1000;
+    let word = loop {
+        let line = miner.read().expect("a word before the end");
+        if line["id"].is_null() {
+            if line["error"].is_array() {
+                break line;
+            }
+            continue;
+        }
+        assert_eq!(line["id"], next, "in order, none left out");
+        next += 1;
+    };
+    assert!(next >= 6_000, "{next}");
+    assert!(word["error"][1].as_str().unwrap().contains("refused"));
+    assert_eq!(miner.read(), None);
+    writing.join().unwrap();
+}
+
+/// A planned stop, as a cgminer sees it.
+#[test]
+fn a_planned_stop_is_said() {
+    let mut pool = TestPool::start(config());
+    let mut miner = Miner::connect(pool.address());
+    miner.login("rig");
+    pool.front.stop();
+    miner.until(|line| line["method"] == "client.show_message");
+    assert_eq!(miner.until(|line| line["method"] == "client.reconnect")["params"], serde_json::json!([]));
+    assert_eq!(miner.read(), None);
+}
+
+/// Rentals have a port of their own: difficult from the start, and of their class whatever they call themselves.
+#[test]
+fn rentals_have_a_port_of_their_own() {
+    let mut with_rentals = config();
+    with_rentals.ports.push(PortConfig {
+        bind: "127.0.0.1:0".parse().unwrap(),
+        start_difficulty: 500_000.0,
+        min_difficulty: 500_000.0,
+        class: Some(CoinbaseClass::Rental),
+        ..PortConfig::default()
+    });
+    let pool = TestPool::start(with_rentals);
+    let mut rental = Miner::connect(pool.front.addresses()[1]);
+    rental.send("{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"epic\"]}\n");
+    rental.send(&format!(
+        "{{\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"{}.r\",\"d=1\"]}}\n",
+        common::ADDRESS
+    ));
+    let difficulty = rental.until(|line| line["method"] == "mining.set_difficulty");
+    assert_eq!(difficulty["params"][0], 500_000);
+    rental.next_job();
+    let sessions: Vec<_> =
+        pool.front.survey().into_iter().flat_map(|sessions| sessions.recv().unwrap()).collect();
+    assert_eq!(sessions[0].class, CoinbaseClass::Rental);
+    let mut other = Miner::connect(pool.address());
+    other.login("rig");
 }
 
 #[test]

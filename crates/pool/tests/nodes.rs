@@ -234,7 +234,8 @@ async fn blocks_are_paid_followed_and_settled() {
     let dir = tempfile::tempdir().unwrap();
     let pool = Pool::start(dir.path(), bitcoin(), vec![rpc_node(&daemon, bitcoin())]);
     // Two in a row, the first in a class that can pay but one miner.
-    let first = pool.mine(&*pool.template(|_| true).await, Limits { outputs: 1, bytes: 100 }).await;
+    let first =
+        pool.mine(&*pool.template(|_| true).await, Limits { outputs: 1, bytes: 100, ..Limits::NONE }).await;
     let (first_hash, first_snapshot) = (first.hash, first.snapshot.clone());
     pool.found(first).await;
     let template = pool.template(|template| template.prev == first_hash).await;
@@ -272,10 +273,10 @@ async fn an_orphan_is_seen_and_its_balances_are_not_those_of_the_chain() {
     let pool = Pool::start(dir.path(), bitcoin(), vec![rpc_node(&a, bitcoin())]);
     let template = pool.template(|_| true).await;
     // Two at one height, both of our own; the node keeps the one it saw first.
-    let small = Limits { outputs: 1, bytes: 100 };
+    let small = Limits { outputs: 1, bytes: 100, ..Limits::NONE };
     let (kept, twin) = (pool.mine(&template, small).await, {
         let later = Template { time: template.time + 1, ..(*template).clone() };
-        pool.mine(&later, Limits { outputs: 2, bytes: 100 }).await
+        pool.mine(&later, Limits { outputs: 2, bytes: 100, ..Limits::NONE }).await
     });
     let (kept_hash, twin_hash) = (kept.hash, twin.hash);
     assert_ne!(kept_hash, twin_hash);
@@ -341,7 +342,7 @@ async fn without_any_node_work_goes_on_and_a_block_waits_on_disk_across_restarts
     let dir = tempfile::tempdir().unwrap();
     let pool = Pool::start(dir.path(), bitcoin(), vec![rpc_node(&daemon, bitcoin())]);
     let template = pool.template(|_| true).await;
-    let found = pool.mine(&template, Limits { outputs: 1, bytes: 100 }).await;
+    let found = pool.mine(&template, Limits { outputs: 1, bytes: 100, ..Limits::NONE }).await;
     let hash = found.hash;
     daemon.kill();
     pool.found(found).await;
@@ -363,7 +364,7 @@ async fn killed_between_journal_and_books_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let pool = Pool::start(dir.path(), bitcoin(), vec![rpc_node(&daemon, bitcoin())]);
     let template = pool.template(|_| true).await;
-    let found = pool.mine(&template, Limits { outputs: 1, bytes: 100 }).await;
+    let found = pool.mine(&template, Limits { outputs: 1, bytes: 100, ..Limits::NONE }).await;
     pool.stop().await;
     Journal::open(&dir.path().join("journal")).unwrap().found(&found).unwrap();
     let pool = Pool::start(dir.path(), bitcoin(), vec![rpc_node(&daemon, bitcoin())]);
@@ -456,7 +457,7 @@ async fn the_embedded_node_gives_templates_and_takes_blocks() {
     // All blocks are the pool's own, as they are on a network with nobody else.
     for _ in 0..101 {
         let template = pool.template(|template| template.prev == prev).await;
-        let found = pool.mine(&template, Limits { outputs: 2, bytes: 100 }).await;
+        let found = pool.mine(&template, Limits { outputs: 2, bytes: 100, ..Limits::NONE }).await;
         prev = found.hash;
         first.get_or_insert(prev);
         pool.found(found).await;

@@ -63,6 +63,7 @@ fn template(height: u32, prev: BlockHash, bits: u32) -> Arc<Template> {
         mweb: None,
         coinbase_weight_max: 100_000,
         coinbase_sigops_max: 10_000,
+        heard_us: 0,
     })
 }
 

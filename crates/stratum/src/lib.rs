@@ -33,6 +33,7 @@ pub use notify::Notify;
 pub use reject::Reject;
 pub use request::{Call, Configure, Request, RequestError, Submit, parse_request};
 pub use response::{
-    write_accepted, write_configure_reply, write_error, write_reconnect, write_result, write_set_difficulty,
-    write_set_extranonce, write_set_version_mask, write_show_message, write_subscribe_reply,
+    write_accepted, write_configure_reply, write_error, write_last_word, write_reconnect, write_result,
+    write_set_difficulty, write_set_extranonce, write_set_version_mask, write_show_message,
+    write_subscribe_reply,
 };

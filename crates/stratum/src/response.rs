@@ -31,6 +31,12 @@ pub fn write_error(id: &str, reject: Reject, out: &mut Vec<u8>) {
     );
 }
 
+/// Why the connection is about to be closed: an error that answers nothing.
+pub fn write_last_word(why: &str, out: &mut Vec<u8>) {
+    let why = serde_json::Value::from(why);
+    let _ = writeln!(out, "{{\"id\":null,\"result\":null,\"error\":[20,{why},null]}}");
+}
+
 /// The answer to `mining.subscribe`: subscriptions (under the extranonce as their id), extranonce 1, size of extranonce 2
 /// in bytes.
 pub fn write_subscribe_reply(id: &str, extranonce1: &[u8], extranonce2_size: usize, out: &mut Vec<u8>) {
@@ -92,10 +98,15 @@ pub fn write_show_message(text: &str, out: &mut Vec<u8>) {
     let _ = writeln!(out, "{{\"id\":null,\"method\":\"client.show_message\",\"params\":[{text}]}}");
 }
 
-/// `client.reconnect` to the same place after some seconds: only to agents known to take it.
-pub fn write_reconnect(wait_seconds: u32, out: &mut Vec<u8>) {
-    let _ =
-        writeln!(out, "{{\"id\":null,\"method\":\"client.reconnect\",\"params\":[\"\",0,{wait_seconds}]}}");
+/// `client.reconnect` after some seconds: only to agents known to take it. `to`: another host and port; without one the
+/// same place again. The port is text: old firmware reads nothing else.
+pub fn write_reconnect(to: Option<(&str, u16)>, wait_seconds: u32, out: &mut Vec<u8>) {
+    let params = match to {
+        Some((host, port)) => serde_json::json!([host, port.to_string(), wait_seconds]),
+        // An empty host is refused by some that take no parameters at all for "here".
+        None => serde_json::json!([]),
+    };
+    let _ = writeln!(out, "{{\"id\":null,\"method\":\"client.reconnect\",\"params\":{params}}}");
 }
 
 #[cfg(test)]
@@ -135,6 +146,8 @@ mod tests {
         assert!(line(|out| write_set_version_mask(0x1fff_e000, out)).ends_with(r#"["1fffe000"]}"#));
         assert!(line(|out| write_set_extranonce(&[1, 2], 8, out)).ends_with(r#"["0102",8]}"#));
         line(|out| write_show_message("a \"b\"", out));
-        line(|out| write_reconnect(5, out));
+        assert!(line(|out| write_reconnect(Some(("a.b", 1)), 5, out)).ends_with(r#"["a.b","1",5]}"#));
+        assert!(line(|out| write_reconnect(None, 5, out)).ends_with("[]}"));
+        assert!(line(|out| write_last_word("so", out)).contains(r#"[20,"so",null]"#));
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) node: NodeSettings,
     /// How miners are paid.
     pub(crate) payout: PayoutSettings,
+    /// The record of accepted shares.
+    pub(crate) log: LogSettings,
     /// Miners' connections and jobs.
     pub(crate) pool: PoolConfig,
     /// The dashboard.
@@ -71,6 +73,8 @@ pub(crate) struct ExternalNode {
     pub(crate) user: Option<String>,
     /// A file that holds nothing but the password; without one the environment's LODE_NODE_PASSWORD is taken.
     pub(crate) password_file: Option<PathBuf>,
+    /// Where it announces blocks over ZMQ, as tcp://HOST:PORT; without one the node is asked, and long poll is used as well.
+    pub(crate) zmq: Option<String>,
 }
 
 /// How miners are paid.
@@ -89,6 +93,18 @@ pub(crate) struct PayoutSettings {
     pub(crate) fee_address: Option<String>,
     /// Least payout in satoshi; what is less is carried to a later block.
     pub(crate) minimum_sat: i64,
+    /// Days without work after which what a miner owes, or is owed below the least payout, is written off and shared by all.
+    pub(crate) forget_days: u32,
+}
+
+/// The record of accepted shares.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogSettings {
+    /// MiB of one file of the log, 1 to 2047; the next is begun then. 64 MiB hold about three million shares.
+    pub(crate) segment_mib: u64,
+    /// Hours to keep shares that have left the payout window; 0 keeps all, for audits.
+    pub(crate) keep_hours: u64,
 }
 
 /// The payout window's kinds.
@@ -118,6 +134,7 @@ impl Default for Settings {
             data_dir: default_data_dir().unwrap_or_else(|_| PathBuf::from(".lode")),
             node: NodeSettings::default(),
             payout: PayoutSettings::default(),
+            log: LogSettings::default(),
             pool: PoolConfig::default(),
             web: WebSettings::default(),
         }
@@ -133,7 +150,14 @@ impl Default for PayoutSettings {
             fee_basis_points: 0,
             fee_address: None,
             minimum_sat: 1000,
+            forget_days: 30,
         }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { segment_mib: 64, keep_hours: 0 }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One socket and what belongs to it. It holds bytes only while a line is incomplete or the miner reads slowly.
 
 use std::io::{self, IoSlice, Write as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, Shutdown};
 
 use bytes::Bytes;
 use lode_stratum::LineSplitter;
@@ -24,7 +24,17 @@ pub(super) struct Connection {
     pub(super) session: Session,
     /// Bytes held back while the header of the PROXY protocol is incomplete; `None` where none is expected (any more).
     pub(super) proxy: Option<Vec<u8>>,
+    pub(super) leaving: Option<Leaving>,
     unsent: Vec<u8>,
+}
+
+/// It is about to be closed: nothing it sends is looked at any more, and it goes once the miner has closed its end. A
+/// socket closed with bytes unread would take back answers that are still on their way.
+pub(super) struct Leaving {
+    /// Since when, Unix milliseconds.
+    pub(super) since_ms: u64,
+    /// Bytes read since, and not looked at.
+    pub(super) ignored: usize,
 }
 
 /// The connection is of no further use.
@@ -40,6 +50,7 @@ impl Connection {
             lines: LineSplitter::default(),
             session,
             proxy: proxied.then(Vec::new),
+            leaving: None,
             unsent: Vec::new(),
         }
     }
@@ -78,6 +89,19 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends no more than what it is still owed; the miner sees the end behind that.
+    pub(super) fn leave(&mut self, now_ms: u64) {
+        self.leaving = Some(Leaving { since_ms: now_ms, ignored: 0 });
+        self.end_if_done();
+    }
+
+    fn end_if_done(&self) {
+        if self.leaving.is_some() && self.unsent.is_empty() {
+            // Fails where the miner has gone already, which is seen when it is read.
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+    }
+
     /// The socket can take more.
     pub(super) fn flush(&mut self) -> Result<(), Gone> {
         let mut done = 0;
@@ -93,6 +117,9 @@ impl Connection {
         if done == self.unsent.len() {
             // Frees the memory: idle connections hold none.
             self.unsent = Vec::new();
+            if done > 0 {
+                self.end_if_done();
+            }
         } else {
             self.unsent.drain(..done);
         }

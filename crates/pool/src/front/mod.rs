@@ -24,7 +24,7 @@ mod thread;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -32,7 +32,6 @@ use std::thread::JoinHandle;
 use lode_ledger::{LogError, Share, Worker};
 use lode_stratum::Reject;
 use mio::Waker;
-use rand::Rng as _;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::class::CoinbaseClass;
@@ -95,7 +94,6 @@ pub(crate) struct Shared {
     pub(crate) guard: Mutex<Guard>,
     pub(crate) stats: Arc<FrontStats>,
     pub(crate) proxies: Vec<NetworkBlock>,
-    pub(crate) next_extranonce: AtomicU32,
     pub(crate) connections_max: usize,
     pub(crate) login_ms: u64,
     pub(crate) idle_ms: u64,
@@ -207,7 +205,6 @@ impl Front {
             guard: Mutex::new(Guard::new(config.guard.clone())),
             stats: Arc::clone(&stats),
             proxies: config.proxy_protocol_from.clone(),
-            next_extranonce: AtomicU32::new(rand::rng().random()),
             connections_max,
             login_ms: u64::from(config.login_seconds) * 1000,
             idle_ms: u64::from(config.idle_seconds) * 1000,

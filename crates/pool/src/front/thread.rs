@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use lode_ledger::Share;
 use lode_pow::PowAlgorithm;
-use lode_stratum::{MAX_CLIENT_LINE, Reject, write_error};
+use lode_stratum::{MAX_CLIENT_LINE, Reject, write_error, write_last_word};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
@@ -34,6 +34,10 @@ const ACCEPT_BATCH: usize = 256;
 const BLOCK_SAFE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between looks at idle connections, and at the longest between looks at the mailbox.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long a connection that is told to go may take to go, in milliseconds, and how much it may still send meanwhile.
+const LEAVE_MS: u64 = 2_000;
+const LEAVE_BYTES: usize = 1024 * 1024;
 
 /// Ends of a connection that count against its address.
 const OFFENCES: [&str; 6] = ["malformed", "refused", "line_too_long", "slow_reader", "login", "proxy_header"];
@@ -168,11 +172,25 @@ impl Thread {
                 }
                 Command::Stop => {
                     self.commit();
+                    self.farewell();
                     return false;
                 }
             }
         }
         true
+    }
+
+    /// The pool stops: a last word to those who can read it.
+    fn farewell(&mut self) {
+        let mut out = Vec::new();
+        for (_, connection) in &mut self.connections {
+            connection.session.farewell(&self.shared.settings, &mut out);
+            if !out.is_empty() {
+                // Whoever is gone or reads too slowly misses it.
+                let _ = connection.send(&out);
+                out.clear();
+            }
+        }
     }
 
     fn survey(&self) -> Vec<SessionInfo> {
@@ -188,13 +206,20 @@ impl Thread {
         let mut gone = Vec::new();
         let mut first = true;
         for (key, connection) in &mut self.connections {
+            if connection.leaving.is_some() {
+                continue;
+            }
             connection.session.job(job, oldest, self.now_ms, &self.shared.settings, &mut lines);
             if let Err(Gone(why)) = lines.send(connection) {
                 gone.push((key, why));
             }
             if std::mem::take(&mut first) {
                 let now = unix_us();
-                let _ = self.shared.stats.fanout_first_us.compare_exchange(0, now, Relaxed, Relaxed);
+                let sent = &self.shared.stats.fanout_first_us;
+                if sent.compare_exchange(0, now, Relaxed, Relaxed).is_ok() && job.clean {
+                    let took = now.saturating_sub(job.template.heard_us) as f64 / 1e6;
+                    metrics::histogram!("lode_block_to_first_job_seconds").record(took);
+                }
             }
         }
         self.shared.stats.fanout_last_us.fetch_max(unix_us(), Relaxed);
@@ -240,8 +265,7 @@ impl Thread {
             return;
         }
         let proxied = self.shared.proxies.iter().any(|network| network.contains(address));
-        let number = self.shared.next_extranonce.fetch_add(1, Relaxed);
-        let session = Session::new(number.to_be_bytes(), port as u16, &self.shared.settings, self.now_ms);
+        let session = Session::new(port as u16, &self.shared.settings, self.now_ms);
         let mut connection = Connection::new(stream, address, session, proxied);
         if !proxied {
             if !self.ask_guard(address) {
@@ -282,16 +306,39 @@ impl Thread {
     fn close(&mut self, key: usize, why: &'static str) {
         if let Some(mut connection) = self.connections.try_remove(key) {
             let _ = self.poll.registry().deregister(&mut connection.stream);
-            if OFFENCES.contains(&why) && connection.entered {
-                let mut guard = self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner);
-                if guard.offence(connection.address, self.now_ms) {
-                    tracing::info!(address = %connection.address, why, "banned for a while");
-                }
+            if connection.leaving.is_none() {
+                self.note_end(&connection, why);
             }
             self.leave(&connection);
             self.shared.stats.connections.fetch_sub(1, Relaxed);
-            metrics::counter!("lode_connections_closed_total", "reason" => why).increment(1);
         }
+    }
+
+    /// Tells a miner why it has to go, behind all it is owed, and closes once it has read that.
+    fn dismiss(&mut self, key: usize, why: &'static str) {
+        let Some(word) = last_word(why) else { return self.close(key, why) };
+        let start = self.round.out.len();
+        write_last_word(word, &mut self.round.out);
+        self.round.parts.push((key, start..self.round.out.len()));
+        self.commit();
+        let now_ms = self.now_ms;
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.leave(now_ms);
+        }
+        if let Some(connection) = self.connections.get(key) {
+            self.note_end(connection, why);
+        }
+    }
+
+    /// Counts the end of a connection, against its address where it was an offence.
+    fn note_end(&self, connection: &Connection, why: &'static str) {
+        if OFFENCES.contains(&why) && connection.entered {
+            let mut guard = self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner);
+            if guard.offence(connection.address, self.now_ms) {
+                tracing::info!(address = %connection.address, why, "banned for a while");
+            }
+        }
+        metrics::counter!("lode_connections_closed_total", "reason" => why).increment(1);
     }
 
     fn flush(&mut self, key: usize) {
@@ -309,6 +356,14 @@ impl Thread {
         let chunk = loop {
             match connection.stream.read(buffer) {
                 Ok(0) => return self.close(key, "closed"),
+                Ok(read) if connection.leaving.is_some() => {
+                    let Some(leaving) = &mut connection.leaving else { return };
+                    leaving.ignored += read;
+                    if leaving.ignored > LEAVE_BYTES {
+                        return self.close(key, "closed");
+                    }
+                    return self.again.push(key);
+                }
                 Ok(read) => break &buffer[..read],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -321,9 +376,7 @@ impl Thread {
         let result =
             if connection.proxy.is_some() { self.behind_proxy(key, chunk) } else { self.feed(key, chunk) };
         if let Err(Gone(why)) = result {
-            // What it is owed so far is still sent, a last word among it.
-            self.commit();
-            self.close(key, why);
+            self.dismiss(key, why);
         }
         if self.round.out.len() >= ROUND_BYTES || self.round.shares.len() >= ROUND_SHARES {
             self.commit();
@@ -373,8 +426,12 @@ impl Thread {
         };
         let mut fate = Fate::Stay;
         let result = connection.lines.feed(chunk, MAX_CLIENT_LINE, |line| {
-            fate = session.line(line, &mut context, out);
-            fate == Fate::Stay
+            let said = session.line(line, &mut context, out);
+            if said != Fate::Stay {
+                fate = said;
+            }
+            // Whoever has too much refused still gets an answer to every share that was read.
+            said != Fate::Malformed
         });
         if out.len() > start {
             parts.push((key, start..out.len()));
@@ -458,6 +515,9 @@ impl Thread {
             .connections
             .iter()
             .filter_map(|(key, connection)| {
+                if let Some(leaving) = &connection.leaving {
+                    return (now_ms.saturating_sub(leaving.since_ms) > LEAVE_MS).then_some((key, "closed"));
+                }
                 let idle = now_ms.saturating_sub(connection.session.active_ms());
                 let (bound, why) =
                     if connection.session.is_authorized() { (idle_ms, "idle") } else { (login_ms, "login") };
@@ -465,7 +525,7 @@ impl Thread {
             })
             .collect();
         for (key, why) in quiet {
-            self.close(key, why);
+            self.dismiss(key, why);
         }
     }
 
@@ -476,6 +536,18 @@ impl Thread {
             tracing::warn!("{what}");
         }
     }
+}
+
+/// What a miner is told when its connection is closed by the pool; nothing to whom it would be no use.
+fn last_word(why: &str) -> Option<&'static str> {
+    Some(match why {
+        "refused" => "Closing: nearly all that came from here was refused",
+        "malformed" => "Closing: too many lines that are no requests or come before a user name",
+        "line_too_long" => "Closing: the line is too long",
+        "login" => "Closing: no user name was authorised in time",
+        "idle" => "Closing: no accepted share for too long",
+        _ => return None,
+    })
 }
 
 /// Turns all acceptances of a round into refusals.

@@ -10,8 +10,8 @@ use lode_primitives::BlockHash;
 
 use super::Template;
 
-/// A better-placed node must have been well for so long before the pool goes back to it.
-pub(super) const HOME_MS: u64 = 30_000;
+/// A better-placed node must have been well for so long before the pool goes back to it, in milliseconds.
+pub(super) const HOME_MS: u64 = 15_000;
 
 /// What a node has to offer.
 #[derive(Clone, Debug)]
@@ -191,6 +191,7 @@ mod tests {
             mweb: None,
             coinbase_weight_max: 0,
             coinbase_sigops_max: 0,
+            heard_us: 0,
         }))
     }
 

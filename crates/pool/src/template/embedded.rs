@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::node::NodeError;
 use super::{BlockPlace, SubmitReply, Template, TemplateTx};
+use crate::front::unix_us;
 
 /// Between looks at the mempool while the tip stays: fees grow, and a template is cheap.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -37,6 +38,7 @@ impl EmbeddedNode {
                 return Err(NodeError::Stopped);
             }
         }
+        let heard_us = unix_us();
         let mut tips = self.node.subscribe();
         tips.mark_unchanged();
         *seen = Some(tips);
@@ -46,7 +48,7 @@ impl EmbeddedNode {
             *seen = None;
             return Err(NodeError::Syncing { height, headers });
         }
-        Ok(Arc::new(convert(self.node.template().await)))
+        Ok(Arc::new(convert(self.node.template().await, heard_us)))
     }
 
     pub(super) async fn submit(&self, block: &Bytes) -> SubmitReply {
@@ -90,7 +92,7 @@ impl EmbeddedNode {
     }
 }
 
-fn convert(template: BlockTemplate) -> Template {
+fn convert(template: BlockTemplate, heard_us: u64) -> Template {
     let weight: usize = template.transactions.iter().map(|tx| tx.weight).sum();
     let sigops: usize = template.transactions.iter().map(|tx| tx.sigops).sum();
     let head = 4 * (80 + compact_size_len(template.transactions.len() as u64 + 1));
@@ -111,5 +113,6 @@ fn convert(template: BlockTemplate) -> Template {
         mweb: None,
         coinbase_weight_max: template.weight_limit.saturating_sub(head + weight),
         coinbase_sigops_max: template.sigop_limit.saturating_sub(sigops),
+        heard_us,
     }
 }

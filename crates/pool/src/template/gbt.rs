@@ -58,7 +58,8 @@ const OPEN_CHALLENGE: &str = "51";
 const COMMITMENT_PREFIX: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
 
 impl Reply {
-    pub(super) fn into_template(self) -> Result<Template, TemplateError> {
+    /// `heard_us`: when it came, Unix microseconds.
+    pub(super) fn into_template(self, heard_us: u64) -> Result<Template, TemplateError> {
         if let Some(challenge) = self.signet_challenge.filter(|challenge| challenge != OPEN_CHALLENGE) {
             return Err(TemplateError::Signed(challenge.chars().take(80).collect()));
         }
@@ -120,6 +121,7 @@ impl Reply {
             mweb,
             coinbase_weight_max: room.saturating_sub(head + weight),
             coinbase_sigops_max: self.sigoplimit.unwrap_or(80_000).saturating_sub(sigops),
+            heard_us,
         })
     }
 }
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn an_empty_template_of_regtest() {
-        let template = serde_json::from_value::<Reply>(reply()).unwrap().into_template().unwrap();
+        let template = serde_json::from_value::<Reply>(reply()).unwrap().into_template(0).unwrap();
         assert_eq!((template.height, template.bits, template.time), (1, 0x207f_ffff, 1_700_000_000));
         let theirs = reply()["default_witness_commitment"].as_str().unwrap().to_owned();
         assert_eq!(hex::encode(template.witness_commitment.unwrap()), theirs);
@@ -158,7 +160,7 @@ mod tests {
     fn a_signet_that_needs_signatures_is_refused_with_the_reason() {
         let mut signed = reply();
         signed["signet_challenge"] = "5121aa".into();
-        let error = serde_json::from_value::<Reply>(signed).unwrap().into_template().unwrap_err();
+        let error = serde_json::from_value::<Reply>(signed).unwrap().into_template(0).unwrap_err();
         assert!(error.to_string().contains("5121aa"));
     }
 
@@ -167,7 +169,7 @@ mod tests {
         for (field, value) in [("previousblockhash", "xx"), ("bits", "zz"), ("mweb", "0")] {
             let mut bad = reply();
             bad[field] = value.into();
-            let error = serde_json::from_value::<Reply>(bad).unwrap().into_template().unwrap_err();
+            let error = serde_json::from_value::<Reply>(bad).unwrap().into_template(0).unwrap_err();
             assert!(error.to_string().contains(field), "{error}");
         }
     }

@@ -1,6 +1,5 @@
 //! A node over JSON-RPC: its templates by long poll, blocks handed in, blocks looked up.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use lode_coins::Coin;
@@ -12,7 +11,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::gbt::{RULES, Reply, TemplateError};
+use super::zmq::ZmqEndpoint;
 use super::{BlockPlace, SubmitReply, Template};
+use crate::front::unix_us;
 
 /// Time for a template or a look-up: a busy node may take seconds, one that takes longer is of no use to a pool.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,6 +77,16 @@ pub enum NodeError {
 pub struct RpcNode {
     client: RpcClient,
     coin: &'static Coin,
+    /// Where it tells of blocks, as set.
+    zmq: Option<ZmqEndpoint>,
+}
+
+/// What a node publishes over ZMQ.
+#[derive(Deserialize)]
+struct Notification {
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
 }
 
 #[derive(Deserialize)]
@@ -86,7 +97,28 @@ struct HeaderReply {
 impl RpcNode {
     /// A node of `coin` behind `client`.
     pub fn new(client: RpcClient, coin: &'static Coin) -> Self {
-        Self { client, coin }
+        Self { client, coin, zmq: None }
+    }
+
+    /// Where it tells of blocks over ZMQ; without this the node is asked.
+    #[must_use]
+    pub fn with_zmq(mut self, endpoint: ZmqEndpoint) -> Self {
+        self.zmq = Some(endpoint);
+        self
+    }
+
+    /// Where it tells of blocks over ZMQ: as set, else as the node says; `None` where it does not.
+    pub(super) async fn zmq(&self) -> Option<ZmqEndpoint> {
+        if self.zmq.is_some() {
+            return self.zmq.clone();
+        }
+        let reply = self.client.call_as::<Vec<Notification>>("getzmqnotifications", json!([]), CALL_TIMEOUT);
+        let host = self.name().rsplit_once(':').map_or(self.name(), |(host, _)| host);
+        let published = reply.await.ok().flatten().unwrap_or_default();
+        published
+            .into_iter()
+            .filter(|published| ["pubhashblock", "pubrawblock"].contains(&published.kind.as_str()))
+            .find_map(|published| Some(published.address.parse::<ZmqEndpoint>().ok()?.seen_from(host)))
     }
 
     /// Host and port.
@@ -95,7 +127,7 @@ impl RpcNode {
     }
 
     /// Whether it answers, follows the pool's chain and gives work; for `lode pool --check`.
-    pub async fn check(&self) -> Result<Arc<Template>, NodeError> {
+    pub async fn check(&self) -> Result<Template, NodeError> {
         self.check_chain().await?;
         Ok(self.template(None).await?.0)
     }
@@ -116,7 +148,7 @@ impl RpcNode {
     pub(super) async fn template(
         &self,
         long_poll: Option<&str>,
-    ) -> Result<(Arc<Template>, Option<String>), NodeError> {
+    ) -> Result<(Template, Option<String>), NodeError> {
         let (request, timeout) = match long_poll {
             Some(id) => (json!([{"rules": RULES, "longpollid": id}]), LONG_POLL_TIMEOUT),
             None => (json!([{"rules": RULES}]), CALL_TIMEOUT),
@@ -124,7 +156,7 @@ impl RpcNode {
         let reply: Option<Reply> = self.client.call_as("getblocktemplate", request, timeout).await?;
         let mut reply = reply.ok_or_else(|| self.answer("getblocktemplate", "a template"))?;
         let id = reply.longpollid.take();
-        Ok((Arc::new(reply.into_template()?), id))
+        Ok((reply.into_template(unix_us())?, id))
     }
 
     /// Hands in a block, as its bytes on the wire.

@@ -3,13 +3,14 @@
 //! Each node has a task of its own that polls and never gives up; one more task owns the [`Choice`] and publishes. What
 //! a node's trouble is, is said once when it begins and once when it ends.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lode_ledger::LinkRef;
 use lode_primitives::{BlockHash, Height};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::choice::{Choice, Health};
@@ -166,10 +167,27 @@ async fn follow_well(
     failures: &mut usize,
 ) -> Result<(), NodeError> {
     node.check_chain().await?;
+    let heard = Notify::new();
+    tokio::select! {
+        result = follow_templates(index, node, news, failures, &heard) => result,
+        never = async {
+            node.listen(&heard).await;
+            std::future::pending::<Infallible>().await
+        } => match never {},
+    }
+}
+
+async fn follow_templates(
+    index: usize,
+    node: &Node,
+    news: &mpsc::Sender<News>,
+    failures: &mut usize,
+    heard: &Notify,
+) -> Result<(), NodeError> {
     let mut cursor = Cursor::default();
     loop {
         let asked = Instant::now();
-        let (template, waits) = node.next_template(&mut cursor).await?;
+        let (template, waits) = node.next_template(&mut cursor, heard).await?;
         if *failures > 0 {
             tracing::info!("the node at {} is well again", node.name());
             *failures = 0;

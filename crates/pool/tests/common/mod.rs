@@ -14,7 +14,7 @@ use lode_ledger::{Credit, Ledger, LedgerOptions, LogError, Payees, Share, Templa
 use lode_pool::config::{PoolConfig, PortConfig};
 use lode_pool::front::{Books, Front, Handed};
 use lode_pool::job::{Job, JobParts, Pays};
-use lode_pool::session::{Accounts, SessionSettings};
+use lode_pool::session::{Accounts, Extranonces, SessionSettings, write_farewell};
 use lode_pool::template::Template;
 use lode_primitives::{Amount, BlockHash};
 use lode_stratum::{Login, Reject};
@@ -95,6 +95,8 @@ impl TestPool {
             vardiff: config.vardiff.clone(),
             difficulty_one: coin().pow.difficulty_one_target().unwrap(),
             ports: config.ports.clone(),
+            farewell: write_farewell(config.moved_to()),
+            extranonces: Extranonces::default(),
         };
         let (sender, found) = sync_channel(1024);
         let as_books: Arc<dyn Books> = books.clone();
@@ -124,6 +126,7 @@ impl TestPool {
             mweb: None,
             coinbase_weight_max: 100_000,
             coinbase_sigops_max: 10_000,
+            heard_us: 0,
         };
         let reference = TemplateRef::new(template.height, prev, 1.0);
         let mut ledger = self.books.ledger.lock().unwrap();
