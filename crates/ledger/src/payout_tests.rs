@@ -136,3 +136,42 @@ fn dust_is_as_the_reference_client_has_it() {
     assert_eq!(dust(&[&[0x76u8, 0xa9, 20][..], &[0; 20], &[0x88, 0xac]].concat()), 546);
     assert_eq!(dust(&[&[0xa9u8, 20][..], &[0; 20], &[0x87]].concat()), 540);
 }
+
+/// A coinbase may be full of payouts to witness programs; one to a key's hash costs a signature operation.
+#[test]
+fn signature_operations_are_those_of_the_scripts_paid() {
+    let hash = |n: u8| [&[0x76u8, 0xa9, 20][..], &[n; 20], &[0x88, 0xac]].concat();
+    let witness = |n: u8| [&[0u8, 20][..], &[n; 20]].concat();
+    for (script, cost) in [
+        (hash(0xac), 4),
+        ([&[33u8][..], &[2; 33], &[0xac]].concat(), 4),
+        (witness(0xac), 0),
+        ([&[0x51u8, 32][..], &[0xac; 32]].concat(), 0),
+        ([&[0xa9u8, 20][..], &[0xac; 20], &[0x87]].concat(), 0),
+    ] {
+        assert_eq!(sigop_cost(&script), cost, "{script:x?}");
+    }
+    let mut registry = Registry::default();
+    let mut scripts: Vec<Vec<u8>> = (1..=9).flat_map(|n| [hash(n), witness(n)]).collect();
+    scripts.sort();
+    let work: Vec<_> = scripts
+        .iter()
+        .enumerate()
+        .map(|(n, script)| (registry.account(&format!("a{n}"), script).unwrap(), 10u128))
+        .collect();
+    let base = State::default();
+    let input = SplitInput {
+        tip: BlockHash([2; 32]),
+        height: 100,
+        reward: Amount::from_coins(50),
+        made_ms: 0,
+        base: &base,
+        work,
+        window: Sum { units: 180, shares: 18 },
+        settle_others: true,
+    };
+    let split = Arc::new(Split::new(input, &Rules::default()));
+    let paid = split.snapshot(Limits { sigops: 15, ..Limits::NONE }).outputs();
+    let keys = paid.iter().filter(|output| output.script_pubkey[0] == 0x76).count();
+    assert_eq!((keys, paid.len()), (3, 12), "three at four each, and all that cost nothing");
+}

@@ -130,6 +130,7 @@ impl Dashboard {
             .view()
             .into_iter()
             .filter_map(|node| Some(format!("The node {} gives no work: {}", node.name, node.trouble?)))
+            .chain(self.sources.disagreement())
             .collect();
         let stats = self.pool.stats();
         if stats.log_failed.load(Ordering::Relaxed) {

@@ -136,3 +136,35 @@ fn check_names_everything_that_would_fail() {
     let error = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && error.contains("did you mean `pool.tag`?"), "{error}");
 }
+
+/// The commands of the README, as they stand there, by someone who has just installed it.
+#[test]
+fn the_readmes_way_to_a_pool_of_ones_own_works() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let steps: Vec<&str> = readme
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("lode config > ") || line.starts_with("lode pool --check"))
+        .collect();
+    assert_eq!(steps.len(), 2, "{steps:?}");
+    let home = tempfile::tempdir().unwrap();
+    let bin = Path::new(env!("CARGO_BIN_EXE_lode")).parent().unwrap();
+    let path = std::env::join_paths(
+        std::iter::once(bin.to_path_buf()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let run = |step: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", step]).current_dir(&home).env("HOME", home.path()).env("PATH", path.as_ref().unwrap());
+        shell.output().unwrap()
+    };
+    assert!(run(steps[0]).status.success());
+    let check = run(steps[1]);
+    let said = String::from_utf8_lossy(&check.stdout);
+    // On a machine where something runs already a port may be taken: nothing else may be wrong.
+    let wrong: Vec<&str> = said
+        .lines()
+        .filter(|line| line.starts_with("FAIL") && !line.contains("cannot be listened on"))
+        .collect();
+    assert!(said.contains("coin and network: bitcoin main") && wrong.is_empty(), "{said}");
+    assert!(check.status.success() || said.contains("cannot be listened on"), "{said}");
+}

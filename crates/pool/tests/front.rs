@@ -194,6 +194,33 @@ fn a_planned_stop_is_said() {
     assert_eq!(miner.read(), None);
 }
 
+/// The system asks after miners that say nothing: a line that was cut is noticed.
+#[test]
+fn keep_alive_is_on() {
+    let pool = TestPool::start(config());
+    let mut miner = Miner::connect(pool.address());
+    miner.login("rig");
+    miner.send("{\"id\":9,\"method\":\"mining.ping\"}\n");
+    miner.answer(9);
+    let ends = [pool.address().port(), miner.stream.local_addr().unwrap().port()];
+    let [ours, theirs] = ends.map(|port| format!(":{port:04X}"));
+    // Nothing is on its way, so the timer that runs on the pool's end is that of keep-alive (2).
+    let timer = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let line = table.lines().find(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            fields.next().is_some_and(|local| local.ends_with(&ours))
+                && fields.next().is_some_and(|peer| peer.ends_with(&theirs))
+        });
+        line.unwrap().split_whitespace().nth(5).unwrap()[..2].to_owned()
+    };
+    let since = std::time::Instant::now();
+    while timer() != "02" {
+        assert!(since.elapsed().as_secs() < 20, "timer {}", timer());
+        std::thread::yield_now();
+    }
+}
+
 /// Rentals have a port of their own: difficult from the start, and of their class whatever they call themselves.
 #[test]
 fn rentals_have_a_port_of_their_own() {

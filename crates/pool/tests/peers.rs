@@ -4,54 +4,13 @@ mod common;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use common::{LEAST, Miner, now_ms};
-use lode_coins::Coin;
-use lode_ledger::{Ledger, LedgerOptions, Rules};
-use lode_node::rpc::client::{RpcAuth, RpcClient};
-use lode_pool::config::{PoolConfig, PortConfig};
-use lode_pool::template::{Node, RpcNode, Sources};
-use lode_pool::watch::Watch;
-use lode_pool::{Nodes, Pool, PoolEvent, PoolHandle, PoolParts};
+use common::real::{Running, start};
+use common::{LEAST, Miner};
+use lode_pool::PoolEvent;
 use lode_testkit::{Daemon, Peer, peer};
 use serde_json::{Value, json};
-
-struct Running {
-    pool: PoolHandle,
-    watch: Watch,
-    _dir: tempfile::TempDir,
-}
-
-fn start(coin: &'static Coin, daemons: &[&Daemon], start_difficulty: f64) -> Running {
-    let dir = tempfile::tempdir().unwrap();
-    let mut options = LedgerOptions::new(dir.path().join("shares"), coin.directory().display().to_string());
-    options.rules = Rules::default();
-    let (ledger, _) = Ledger::open(options, now_ms()).unwrap();
-    let ledger = Arc::new(Mutex::new(ledger));
-    let nodes = daemons.iter().map(|daemon| {
-        let cookie = daemon.network_directory().join(".cookie");
-        let client = RpcClient::new(&format!("http://{}", daemon.rpc), RpcAuth::Cookie(cookie)).unwrap();
-        Node::Rpc(RpcNode::new(client, coin))
-    });
-    let sources = Sources::start(nodes.collect());
-    let watch = Watch::start(&dir.path().join("blocks"), sources.clone(), Arc::clone(&ledger)).unwrap();
-    let port = PortConfig {
-        bind: "127.0.0.1:0".parse().unwrap(),
-        start_difficulty,
-        min_difficulty: LEAST,
-        ..PortConfig::default()
-    };
-    let pool = Pool::start(PoolParts {
-        coin,
-        config: PoolConfig { ports: vec![port], job_interval_seconds: 5, ..PoolConfig::default() },
-        ledger,
-        solo: false,
-        upstream: Nodes { sources, watch: watch.clone() },
-    })
-    .unwrap();
-    Running { pool, watch, _dir: dir }
-}
 
 /// Submits nonce after nonce on each new job: on regtest every other hash is a block.
 fn mine_until(address: std::net::SocketAddr, payee: &str, stop: &std::sync::atomic::AtomicBool) {

@@ -12,11 +12,13 @@
 //! assert_eq!(node.rpc("getblockcount", serde_json::json!([])), 0);
 //! ```
 
+mod browser;
 mod daemon;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
+pub use browser::Browser;
 pub use daemon::{Daemon, RpcError};
 
 /// A program that no one here wrote.
@@ -30,6 +32,8 @@ pub enum Peer {
     StratumClient,
     /// A browser.
     Chromium,
+    /// A Python that has libzmq (`import zmq`).
+    Zmq,
 }
 
 impl Peer {
@@ -40,6 +44,7 @@ impl Peer {
             Self::Litecoind => "LODE_LITECOIND",
             Self::StratumClient => "LODE_STRATUM_CLIENT",
             Self::Chromium => "LODE_CHROMIUM",
+            Self::Zmq => "LODE_ZMQ_PYTHON",
         }
     }
 }

@@ -123,7 +123,7 @@ fn block_table(pool: &PoolView, blocks: &[BlockView]) -> Markup {
         " on average at this hash rate." } };
     }
     html! {
-        div.wide { table {
+        div.wide { table.blocks {
             thead { tr {
                 th { "Height" } th { "Block" } th { "Found" } th { "By" } th.number { "Reward, " (pool.ticker) }
                 th.number { "Payees" } th.number { "Effort" } th { "State" }
@@ -153,7 +153,7 @@ pub(crate) fn block(pool: &PoolView, block: &BlockView) -> Markup {
             dt { "Found" } dd { (ago(pool.now, block.time)) " by " (miner_link(&block.finder))
                 @if !block.worker.is_empty() { " (" (block.worker) ")" } }
             dt { "Effort" } dd { (percent(block.effort)) " of the work a block takes" }
-            dt { "Reward" } dd { (amount(block.payouts.reward)) " " (pool.ticker) }
+            dt { "Reward" } dd.reward { (amount(block.payouts.reward)) " " (pool.ticker) }
         }
         h2 { "Who was paid what, and why" }
         (payout_table(pool, &block.payouts))
@@ -169,7 +169,7 @@ fn payout_table(pool: &PoolView, payouts: &PayoutsView) -> Markup {
     let work: f64 = payouts.outputs.iter().map(|output| output.work).sum();
     let paid: Amount = payouts.outputs.iter().map(|output| output.amount).sum();
     html! {
-        div.wide { table {
+        div.wide { table.payouts {
             thead { tr {
                 th { "To" } th.number { "Work" } th.number { "Part" } th.number { "Earned, " (pool.ticker) }
                 th.number { "Paid, " (pool.ticker) } th.number { "Owed after" }
@@ -179,11 +179,11 @@ fn payout_table(pool: &PoolView, payouts: &PayoutsView) -> Markup {
                 td.number { @if output.is_fee { "" } @else { (scaled(output.work)) } }
                 td.number { @if output.is_fee || work <= 0.0 { "" } @else { (percent(output.work / work)) } }
                 td.number { (amount(output.earned)) }
-                td.number { (amount(output.amount)) }
+                td.number.paid { (amount(output.amount)) }
                 td.number { (amount(output.owed_after)) }
             } } }
             tfoot { tr {
-                td { "Sum, equal to the reward" } td.number { (scaled(work)) } td {} td {} td.number { (amount(paid)) } td {}
+                td { "Sum, equal to the reward" } td.number { (scaled(work)) } td {} td {} td.number.paid { (amount(paid)) } td {}
             } }
         } }
     }
@@ -213,7 +213,7 @@ pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
             miner.hash_rate_history.iter().map(|point| point.1).fold(0.0, f64::max)), "Hash rate"))
         section {
             h2 { "Workers" }
-            @if miner.workers.is_empty() { p.empty { "None with a share in the window." } } @else { div.wide { table {
+            @if miner.workers.is_empty() { p.empty { "None with a share in the window." } } @else { div.wide { table.workers {
                 thead { tr { th { "Name" } th.number { "Hash rate" } th.number { "Difficulty" } th.number { "Accepted" }
                     th.number { "Refused" } th { "Last share" } } }
                 tbody { @for worker in &miner.workers { tr {
@@ -221,7 +221,7 @@ pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
                         @if !worker.connected { " " span.state.wait { "away" } } }
                     td.number { (hash_rate(worker.hash_rate)) }
                     td.number { (scaled(worker.difficulty)) }
-                    td.number { (worker.accepted) }
+                    td.number.accepted { (worker.accepted) }
                     td.number { (worker.refused) }
                     td { (ago(pool.now, worker.last_share)) }
                 } } }
@@ -229,7 +229,7 @@ pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
         }
         section {
             h2 { "Payments" }
-            @if miner.payments.is_empty() { p.empty { "No block has paid this address yet." } } @else { div.wide { table {
+            @if miner.payments.is_empty() { p.empty { "No block has paid this address yet." } } @else { div.wide { table.payments {
                 thead { tr { th { "Height" } th { "Block" } th { "Found" } th.number { "Amount, " (pool.ticker) } th { "State" } } }
                 tbody { @for payment in &miner.payments { tr {
                     td { (payment.height) }

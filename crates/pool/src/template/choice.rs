@@ -97,6 +97,11 @@ impl Choice {
         (self.used, &self.reason)
     }
 
+    /// Nodes at one height on different blocks, while there are any.
+    pub(super) fn disagreement(&self) -> Option<&Disagreement> {
+        self.disagreement.as_ref()
+    }
+
     /// What a node offers.
     pub(super) fn health(&self, node: usize) -> &Health {
         &self.nodes[node].0

@@ -13,7 +13,7 @@ use lode_primitives::{BlockHash, Height};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::choice::{Choice, Health};
+use super::choice::{Choice, Disagreement, Health};
 use super::node::NodeError;
 use super::{BlockPlace, Cursor, Node, NodeView, SubmitReply, Template};
 
@@ -82,6 +82,12 @@ impl Sources {
             .collect()
     }
 
+    /// What nodes at one height disagree about, while they do.
+    pub fn disagreement(&self) -> Option<String> {
+        let choice = lock(&self.inner.choice);
+        choice.disagreement().map(|said| disagreement_in_words(&self.inner.nodes, said))
+    }
+
     /// Hands a block to every node at once; what each says is sent as it comes. The channel ends after the last.
     pub fn submit(&self, block: &Bytes) -> mpsc::Receiver<(String, SubmitReply)> {
         let (sender, receiver) = mpsc::channel(self.inner.nodes.len().max(1));
@@ -138,6 +144,17 @@ impl Sources {
 fn lock(choice: &Mutex<Choice>) -> std::sync::MutexGuard<'_, Choice> {
     // The choice is whole between its calls, and none of them panics half-way.
     choice.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn disagreement_in_words(nodes: &[Arc<Node>], said: &Disagreement) -> String {
+    format!(
+        "the nodes disagree about block {}: {} has {}, {} has {}; mining on the first until one branch is longer",
+        said.height.saturating_sub(1),
+        nodes[said.used.0].name(),
+        said.used.1,
+        nodes[said.other.0].name(),
+        said.other.1
+    )
 }
 
 /// Follows one node for ever.
@@ -238,14 +255,7 @@ async fn choose(
             }
         }
         if let Some(said) = change.disagreement {
-            tracing::warn!(
-                "the nodes disagree about block {}: {} has {}, {} has {}; mining on the first until one branch is longer",
-                said.height.saturating_sub(1),
-                nodes[said.used.0].name(),
-                said.used.1,
-                nodes[said.other.0].name(),
-                said.other.1
-            );
+            tracing::warn!("{}", disagreement_in_words(&nodes, &said));
         }
         // Where there is none any more the last one stays: a block on it may still be good, and miners need work.
         if let Some(Some(new)) = change.template {

@@ -198,4 +198,44 @@ mod tests {
         }
         listening.abort();
     }
+
+    /// The real library as publisher.
+    #[tokio::test]
+    async fn libzmq_is_understood() {
+        use std::io::{BufRead as _, Write as _};
+        let Some(python) = lode_testkit::peer(lode_testkit::Peer::Zmq) else { return };
+        let publisher = "import sys, zmq\n\
+            socket = zmq.Context().socket(zmq.XPUB)\n\
+            port = socket.bind_to_random_port('tcp://127.0.0.1')\n\
+            print(port, flush=True)\n\
+            print(sorted([socket.recv(), socket.recv()]), flush=True)\n\
+            for line in sys.stdin:\n\
+            \x20   socket.send_multipart([b'hashtx', bytes(32), bytes(4)])\n\
+            \x20   socket.send_multipart([line.strip().encode(), bytes(300), bytes(4)])\n";
+        let mut child = std::process::Command::new(python)
+            .args(["-c", publisher])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        let endpoint: ZmqEndpoint =
+            format!("tcp://127.0.0.1:{}", lines.next().unwrap().unwrap()).parse().unwrap();
+        let heard = Arc::new(Notify::new());
+        let listening = {
+            let heard = Arc::clone(&heard);
+            tokio::spawn(async move { listen(&endpoint, &heard).await })
+        };
+        heard.notified().await;
+        let subscribed = tokio::task::spawn_blocking(move || lines.next().unwrap().unwrap()).await.unwrap();
+        assert_eq!(subscribed, r"[b'\x01hashblock', b'\x01rawblock']");
+        let mut words = child.stdin.take().unwrap();
+        for topic in ["hashblock", "rawblock", "hashblock"] {
+            writeln!(words, "{topic}").unwrap();
+            tokio::time::timeout(GREET_TIMEOUT, heard.notified()).await.expect("a block is heard");
+        }
+        listening.abort();
+        drop(words);
+        child.wait().unwrap();
+    }
 }
