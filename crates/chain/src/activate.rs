@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use lode_coins::Coin;
 use lode_primitives::Height;
 
 use crate::chain::{Chain, ChainBlock};
@@ -245,16 +246,16 @@ impl Chain {
         self.tree.ancestor(assumed, entry.height()) == Some(id)
             && self.tree.ancestor(self.best_header, entry.height()) == Some(id)
             && best.work() >= self.coin.min_chain_work()
-            && work_seconds(best, entry, self.coin.spacing()) > ASSUME_VALID_SECONDS
+            && work_seconds(self.coin, best, entry) > ASSUME_VALID_SECONDS
     }
 }
 
 /// Seconds it would take to do the work between two blocks at the rate of the upper one.
-fn work_seconds(upper: &BlockEntry, lower: &BlockEntry, spacing: u32) -> u64 {
-    let block = work_of(upper.bits()).0;
+fn work_seconds(coin: &Coin, upper: &BlockEntry, lower: &BlockEntry) -> u64 {
+    let block = work_of(coin, upper.bits()).0;
     let between = (upper.work() - lower.work()).0;
     between
-        .checked_mul(lode_primitives::U256::from(spacing))
+        .checked_mul(lode_primitives::U256::from(coin.spacing()))
         .and_then(|product| product.checked_div(block))
         .and_then(|seconds| u64::try_from(seconds).ok())
         .unwrap_or(u64::MAX)

@@ -368,7 +368,7 @@ impl Chain {
 
     /// Puts a header that is known to be good into the tree.
     pub(crate) fn insert_header(&mut self, header: &Header, hash: BlockHash) -> Id {
-        let id = self.tree.insert(header, hash, work_of(header.bits));
+        let id = self.tree.insert(header, hash, work_of(self.coin, header.bits));
         self.dirty.insert(id);
         if self.tree.get(id).work() > self.tree.get(self.best_header).work() {
             self.best_header = id;

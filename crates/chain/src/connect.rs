@@ -152,9 +152,11 @@ fn apply(
         }
         *made += 1;
     }
-    let outputs = &hashed.block.transactions[0].outputs;
-    let paid = Amount::checked_sum(outputs.iter().map(|output| output.value)).unwrap_or(coin.max_money);
-    let allowed = coin.subsidy(height, hashed.block.header.bits).checked_add(fees).unwrap_or(coin.max_money);
+    let coinbase = &hashed.block.transactions[0];
+    let paid =
+        Amount::checked_sum(coinbase.outputs.iter().map(|output| output.value)).unwrap_or(coin.max_money);
+    let reward = coin.reward(height, hashed.block.header.bits, fees, coinbase.total_size());
+    let allowed = reward.unwrap_or(coin.max_money);
     if paid > allowed {
         return Err(BlockError::CoinbaseAmount { paid, allowed });
     }

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use lode_pow::PrimeChainError;
 use lode_primitives::{Amount, BlockHash, Height, OutPoint, Txid};
 use lode_script::ScriptError;
 
@@ -17,6 +18,34 @@ pub enum TxError {
     /// No outputs.
     #[error("transaction has no outputs")]
     NoOutputs,
+    /// An output of less than the coin allows any.
+    #[error("output {output} pays {value}, less than an output must at least, {least}")]
+    OutputTooSmall {
+        /// Its index.
+        output: usize,
+        /// What it pays.
+        value: Amount,
+        /// The least.
+        least: Amount,
+    },
+    /// More data than a transaction may carry.
+    #[error("{size} bytes of data; a transaction carries at most {max}")]
+    DataTooLong {
+        /// As found, in bytes.
+        size: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// A fee below what the coin asks of every transaction.
+    #[error("fee {fee} is less than a transaction of {size} bytes must pay, {least}")]
+    FeeTooLow {
+        /// As paid.
+        fee: Amount,
+        /// Bytes of the transaction, its data included.
+        size: usize,
+        /// The least.
+        least: Amount,
+    },
     /// Larger without witnesses than a block may be.
     #[error("transaction of {0} bytes without witnesses cannot fit in a block")]
     Oversize(usize),
@@ -90,6 +119,9 @@ impl TxError {
             Self::NoInputs => "bad-txns-vin-empty",
             Self::NoOutputs => "bad-txns-vout-empty",
             Self::Oversize(_) => "bad-txns-oversize",
+            Self::OutputTooSmall { .. } => "bad-txns-vout-toosmall",
+            Self::DataTooLong { .. } => "bad-txns-data-toolong",
+            Self::FeeTooLow { .. } => "bad-txns-fee-toolow",
             Self::OutputNegative(_) => "bad-txns-vout-negative",
             Self::OutputTooLarge(_) => "bad-txns-vout-toolarge",
             Self::OutputTotalTooLarge => "bad-txns-txouttotal-toolarge",
@@ -137,6 +169,14 @@ pub enum BlockError {
     /// No, or not enough, proof of work; or bits that are no target at all.
     #[error("proof of work of {0} does not meet its target")]
     HighHash(BlockHash),
+    /// No prime chain, or not one as long as claimed.
+    #[error("proof of work of {hash}: {error}")]
+    PrimeChain {
+        /// The block.
+        hash: BlockHash,
+        /// What is wrong with it.
+        error: PrimeChainError,
+    },
     /// Known and marked invalid.
     #[error("{0} was found invalid before")]
     DuplicateInvalid(BlockHash),
@@ -257,6 +297,15 @@ impl BlockError {
     pub fn reject_reason(&self) -> String {
         match self {
             Self::HighHash(_) => "high-hash",
+            Self::PrimeChain { error, .. } => match error {
+                PrimeChainError::LengthTarget(_) => "bad-diffbits",
+                PrimeChainError::HashTooSmall(_) => "header-hash-too-small",
+                PrimeChainError::OriginTooSmall => "prime-chain-origin-too-small",
+                PrimeChainError::OriginTooBig => "prime-chain-origin-too-big",
+                PrimeChainError::TooShort { .. }
+                | PrimeChainError::FermatDisagrees { .. }
+                | PrimeChainError::NotNormalized { .. } => "invalid-prime-chain",
+            },
             Self::DuplicateInvalid(_) => "duplicate-invalid",
             Self::MissingParent(_) => "prev-blk-not-found",
             Self::InvalidParent(_) => "bad-prevblk",
@@ -291,6 +340,7 @@ impl BlockError {
     pub const fn blame(&self) -> Blame {
         match self {
             Self::HighHash(_)
+            | Self::PrimeChain { .. }
             | Self::BadBits { .. }
             | Self::TimeTooOld { .. }
             | Self::TimeWarp { .. }

@@ -71,6 +71,7 @@ mod view;
 pub use chain::{Chain, ChainBlock, ChainOptions, Connected};
 pub use error::{Blame, BlockError, OpenError, StoreError, TxError};
 pub use rules::block::{height_push, witness_commitment_script};
+pub use rules::header::check_pow;
 pub use rules::tx::{SequenceLocks, is_final};
 pub use signatures::SignatureTable;
 pub use stats::{OutputSet, OutputSetInfo, SetHash};

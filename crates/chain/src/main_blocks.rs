@@ -58,7 +58,7 @@ impl Fixture {
         let mut above = self.block.header.clone();
         above.prev = lode_primitives::BlockHash::ZERO;
         above.merkle_root = MerkleNode::ZERO;
-        let parent = tree.plant(&above, self.height - 1);
+        let parent = tree.plant(coin, &above, self.height - 1);
         check_in_context(&tree, coin, &hashed, parent)?;
 
         let db = Database::open(self.dir.path()).unwrap();

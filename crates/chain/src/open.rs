@@ -156,7 +156,7 @@ impl Chain {
             if header.prev != BlockHash::ZERO && self.tree.find(&header.prev).is_none() {
                 continue;
             }
-            let id = self.tree.insert(&header, hash, crate::tree::work_of(header.bits));
+            let id = self.tree.insert(&header, hash, crate::tree::work_of(self.coin, header.bits));
             let parent = self.tree.parent(id);
             let below =
                 parent.map_or(Some(0), |parent| Some(self.tree.get(parent).chain_tx).filter(|&tx| tx > 0));

@@ -3,14 +3,13 @@
 
 use std::borrow::Cow;
 
+use lode_coins::Coin;
 use lode_primitives::{Encode, Transaction, TxOut};
 use lode_script::{
     ANNEX_TAG, Instructions, MAX_ITEM_SIZE, MAX_STACK_ITEMS, ScriptKind, TAPSCRIPT_LEAF, WITNESS_SCALE,
     classify, count_sigops, is_push_only, is_unspendable, last_push, num, opcode, witness_program,
 };
 
-/// Weight of a standard transaction at most.
-pub const MAX_STANDARD_WEIGHT: usize = 400_000;
 /// Bytes without witnesses at least: one more than an inner node of a Merkle tree has (CVE-2017-12842).
 pub const MIN_STANDARD_BASE_SIZE: usize = 65;
 /// Sigop cost of a standard transaction at most: a fifth of Bitcoin's block.
@@ -64,8 +63,13 @@ pub enum NotStandard {
     #[error("version {0} is not standard; 1 to 3 are")]
     Version(u32),
     /// Too heavy.
-    #[error("weight {0} is more than 400000")]
-    Weight(usize),
+    #[error("weight {weight} is more than {max}")]
+    Weight {
+        /// The transaction's.
+        weight: usize,
+        /// The bound.
+        max: usize,
+    },
     /// An input's script is too long.
     #[error("script of input {0} is longer than 1650 bytes")]
     ScriptSigSize(usize),
@@ -108,7 +112,7 @@ impl NotStandard {
     pub const fn reject_reason(&self) -> &'static str {
         match self {
             Self::Version(_) => "version",
-            Self::Weight(_) => "tx-size",
+            Self::Weight { .. } => "tx-size",
             Self::ScriptSigSize(_) => "scriptsig-size",
             Self::ScriptSigNotPushOnly(_) => "scriptsig-not-pushonly",
             Self::ScriptPubkey(_) => "scriptpubkey",
@@ -126,6 +130,8 @@ impl NotStandard {
 /// What an operator may choose of the rules.
 #[derive(Clone, Copy, Debug)]
 pub struct Standard {
+    /// Weight units at most.
+    pub max_weight: usize,
     /// Bytes of `OP_RETURN` scripts in one transaction at most; `None`: no such outputs.
     pub max_data_carrier: Option<usize>,
     /// Multisig outputs outside P2SH.
@@ -134,10 +140,12 @@ pub struct Standard {
     pub dust_rate: FeeRate,
 }
 
-impl Default for Standard {
-    fn default() -> Self {
+impl Standard {
+    /// The defaults for a coin: the reference client's, with the coin's own size.
+    pub fn for_coin(coin: &Coin) -> Self {
         Self {
-            max_data_carrier: Some(MAX_STANDARD_WEIGHT / WITNESS_SCALE),
+            max_weight: coin.max_standard_weight,
+            max_data_carrier: Some(coin.max_standard_weight / WITNESS_SCALE),
             bare_multisig: true,
             dust_rate: FeeRate::from_sat_per_kvb(3_000),
         }
@@ -151,8 +159,8 @@ pub fn check_standard(tx: &Transaction, rules: &Standard) -> Result<(), NotStand
         return Err(NotStandard::Version(version));
     }
     let weight = tx.weight();
-    if weight > MAX_STANDARD_WEIGHT {
-        return Err(NotStandard::Weight(weight));
+    if weight > rules.max_weight {
+        return Err(NotStandard::Weight { weight, max: rules.max_weight });
     }
     for (index, input) in tx.inputs.iter().enumerate() {
         if input.script_sig.len() > MAX_SCRIPT_SIG {
@@ -314,6 +322,10 @@ mod tests {
     use lode_primitives::{Amount, OutPoint, SEQUENCE_FINAL, TxIn, Witness};
     use lode_script::build;
 
+    fn standard() -> Standard {
+        Standard::for_coin(lode_coins::find("bitcoin", "main").unwrap())
+    }
+
     fn output(sat: i64, script_pubkey: Vec<u8>) -> TxOut {
         TxOut { value: Amount::from_sat(sat), script_pubkey }
     }
@@ -331,7 +343,7 @@ mod tests {
 
     #[test]
     fn dust_limits_of_the_reference_client() {
-        let rate = Standard::default().dust_rate;
+        let rate = standard().dust_rate;
         for (script, limit) in [
             (build::p2pkh(&[0; 20]), 546),
             (build::p2sh(&[0; 20]), 540),
@@ -349,7 +361,7 @@ mod tests {
         let check = |change: &dyn Fn(&mut Transaction)| {
             let mut tx = spend(vec![], vec![]);
             change(&mut tx);
-            check_standard(&tx, &Standard::default()).map_err(|error| error.reject_reason())
+            check_standard(&tx, &standard()).map_err(|error| error.reject_reason())
         };
         assert_eq!(check(&|_| {}), Ok(()));
         assert_eq!(check(&|tx| tx.version = 3), Ok(()));

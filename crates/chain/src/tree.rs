@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use lode_primitives::{BlockHash, Header, Height, Multiplier, Target, Work};
+use lode_coins::Coin;
+use lode_primitives::{BlockHash, Header, Height, Multiplier, Work};
 
 use crate::flat::Position;
 use crate::limits::MEDIAN_TIME_BLOCKS;
@@ -226,8 +227,8 @@ impl Tree {
 
     /// Puts a header at `height` with nothing below it.
     #[cfg(test)]
-    pub(crate) fn plant(&mut self, header: &Header, height: Height) -> Id {
-        let id = self.insert(header, header.hash(), work_of(header.bits));
+    pub(crate) fn plant(&mut self, coin: &Coin, header: &Header, height: Height) -> Id {
+        let id = self.insert(header, header.hash(), work_of(coin, header.bits));
         self.get_mut(id).height = height;
         id
     }
@@ -309,9 +310,9 @@ impl Tree {
     }
 }
 
-/// The work of a block with these bits; none where they are no target.
-pub(crate) fn work_of(bits: u32) -> Work {
-    Target::from_compact(bits).map_or(Work::ZERO, Target::work)
+/// The work of a block with these bits; none where no block can have them.
+pub(crate) fn work_of(coin: &Coin, bits: u32) -> Work {
+    coin.block_work(bits).unwrap_or(Work::ZERO)
 }
 
 #[cfg(test)]
@@ -334,9 +335,10 @@ mod tests {
     /// A tree of `main` blocks, and a branch of `side` blocks from height `from`.
     fn forked(main: u32, from: u32, side: u32) -> (Tree, Vec<Id>, Vec<Id>) {
         let mut tree = Tree::default();
+        let coin = lode_coins::find("bitcoin", "regtest").unwrap();
         let add = |tree: &mut Tree, prev, time| {
             let header = header(prev, time);
-            tree.insert(&header, header.hash(), work_of(header.bits))
+            tree.insert(&header, header.hash(), work_of(coin, header.bits))
         };
         let mut chain = vec![add(&mut tree, BlockHash::ZERO, 0)];
         for time in 1..=main {

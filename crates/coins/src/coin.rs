@@ -84,6 +84,8 @@ pub struct Coin {
     pub min_chain_length: u32,
     /// How the target follows the hash rate.
     pub retarget: Retarget,
+    /// A header's time must be after the median time past. Where this is not asked for, blocks are still made so.
+    pub median_time_rule: bool,
     /// What a block's miner may make out of nothing.
     pub subsidy: Subsidy,
     /// No amount and no sum of amounts is greater.

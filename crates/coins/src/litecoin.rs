@@ -44,6 +44,7 @@ pub(crate) const MAIN: Coin = Coin {
     pow_limit: Target(U256::from_limbs([u64::MAX, u64::MAX, u64::MAX, 0x0000_0fff_ffff_ffff])),
     min_chain_length: 0,
     retarget: retarget(false, false),
+    median_time_rule: true,
     subsidy: Subsidy::Halving { initial: Amount::from_coins(50), interval: 840_000 },
     max_money: Amount::from_coins(84_000_000),
     coinbase_maturity: 100,

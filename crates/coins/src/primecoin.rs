@@ -48,6 +48,8 @@ pub(crate) const MAIN: Coin = Coin {
     pow_limit: Target(U256::MAX),
     min_chain_length: 6,
     retarget: retarget(7),
+    // The reference of 2020 does not check it, and nodes of both kinds follow chains that break it.
+    median_time_rule: false,
     subsidy: Subsidy::InverseSquare { coins: Amount::from_coins(999), unit: Amount::from_sat(1_000_000) },
     max_money: Amount::from_coins(2_000_000_000),
     coinbase_maturity: 3000,

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lode_chain::template::BlockTemplate;
 use lode_chain::{height_push, witness_commitment_script};
 use lode_coins::Coin;
-use lode_pow::Searcher;
+use lode_pow::{ChainLength, PowAlgorithm, PrimeSearcher, Searcher};
 use lode_primitives::{
-    Amount, Block, Header, OutPoint, SEQUENCE_FINAL, Target, Transaction, TxIn, TxOut, Txid, Witness, merkle,
+    Amount, Block, Header, Multiplier, OutPoint, SEQUENCE_FINAL, Target, Transaction, TxIn, TxOut, Txid,
+    Witness, merkle,
 };
 
 /// The block of `template` with these transactions behind its coinbase, which pays `value` to `script`. The proof of
@@ -52,13 +53,16 @@ pub(crate) fn block(
         time: template.time,
         bits: template.bits,
         nonce: 0,
-        multiplier: None,
+        multiplier: coin.form.multiplier.then(Multiplier::default),
     };
     Block { header, transactions: all }
 }
 
-/// Finds a nonce among the first `tries`; false where none of them will do, or where the coin's work is not a hash.
+/// Finds a nonce among the first `tries`, and a multiplier where the work is a prime chain; false where none of them will do.
 pub(crate) fn solve(coin: &Coin, header: &mut Header, tries: u64, stop: &AtomicBool) -> bool {
+    if coin.pow == PowAlgorithm::PrimeChain {
+        return solve_prime_chain(header, tries, stop);
+    }
     let Ok(target) = Target::from_compact(header.bits) else { return false };
     // On a network where every other nonce will do, the search's own start costs more than the work.
     const FIRST: u32 = 16;
@@ -84,4 +88,28 @@ pub(crate) fn solve(coin: &Coin, header: &mut Header, tries: u64, stop: &AtomicB
     }
     header.nonce = nonce.unwrap_or(header.nonce);
     nonce.is_some()
+}
+
+/// [`solve`] for prime chains.
+fn solve_prime_chain(header: &mut Header, tries: u64, stop: &AtomicBool) -> bool {
+    // One nonce in 420 is sieved: in steps of about that many, so that a stop is heeded soon.
+    const STEP: u64 = 512;
+    let (bytes, length) = (header.pow_bytes(), ChainLength(header.bits));
+    let mut searcher = PrimeSearcher::new();
+    let (end, mut next) = (tries.min(1 << 32), 0);
+    while next < end && !stop.load(Ordering::Relaxed) {
+        let done = AtomicBool::new(false);
+        let mut first = None;
+        searcher.search(&bytes, length, next..end.min(next + STEP), &done, |found| {
+            first.get_or_insert(found);
+            done.store(true, Ordering::Relaxed);
+        });
+        if let Some(found) = first {
+            header.nonce = found.nonce;
+            header.multiplier = Some(found.multiplier);
+            return true;
+        }
+        next += STEP;
+    }
+    false
 }

@@ -70,9 +70,7 @@ impl View for Node {
     }
 
     fn check_pow(&self, header: &Header) -> bool {
-        let Ok(target) = Target::from_compact(header.bits) else { return false };
-        target <= self.coin.pow_limit
-            && self.coin.pow.hash(&header.pow_bytes()).is_some_and(|hash| target.is_met_by(&hash))
+        lode_chain::check_pow(self.coin, header, &header.hash()).is_ok()
     }
 
     fn initial_sync(&self) -> bool {

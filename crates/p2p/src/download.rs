@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lode_primitives::{Block, BlockHash, Target, Work};
+use lode_primitives::{Block, BlockHash, Work};
 
 use crate::limits::{
     BLOCK_TIMEOUT, BUFFERED_EXPIRY, DOWNLOAD_WINDOW, LIMITED_DEPTH, MAX_IN_FLIGHT, MAX_PARALLEL,
@@ -303,10 +303,8 @@ impl Peers {
             let parent = step.view.header(&prev);
             // Sent unasked: taken only if it goes straight onto what we have, and is worth storing.
             let enough =
-                parent.zip(Target::from_compact(block.header.bits).ok()).is_some_and(|(parent, target)| {
-                    parent.valid
-                        && parent.have_block
-                        && parent.work + target.work() >= self.least_work(step.view)
+                parent.zip(self.options.coin.block_work(block.header.bits)).is_some_and(|(parent, work)| {
+                    parent.valid && parent.have_block && parent.work + work >= self.least_work(step.view)
                 });
             if !enough
                 || self.downloads.waiting_bytes >= MAX_WAITING_BYTES
@@ -497,8 +495,8 @@ impl Peers {
 
     /// Enough claimed work to be worth a look, for a header on top of `parent_work`.
     pub(crate) fn has_least_work(&self, parent_work: Work, bits: u32, step: &Step<'_>) -> bool {
-        Target::from_compact(bits)
-            .is_ok_and(|target| parent_work + target.work() >= self.least_work(step.view))
+        let work = self.options.coin.block_work(bits);
+        work.is_some_and(|work| parent_work + work >= self.least_work(step.view))
     }
 }
 

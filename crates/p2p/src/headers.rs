@@ -9,7 +9,8 @@
 
 mod presync;
 
-use lode_primitives::{BlockHash, Header, Target, Work};
+use lode_coins::Coin;
+use lode_primitives::{BlockHash, Header, Work};
 
 pub(crate) use presync::Presync;
 
@@ -123,7 +124,7 @@ impl Peers {
             self.learn(id, info.into());
             return self.after_known_headers(id, last_hash, full, step);
         }
-        let claimed = claimed_work(&headers).map(|work| parent.work + work);
+        let claimed = claimed_work(self.options.coin, &headers).map(|work| parent.work + work);
         let Some(claimed) = claimed else {
             return self.punish(id, "header with a target that is none", step);
         };
@@ -253,7 +254,8 @@ impl Peers {
         let least = self.least_work(step.view);
         let salt = rand::Rng::random(&mut self.rng);
         let Some(start) = step.view.header(&from) else { return };
-        let mut presync = Box::new(Presync::new(from, work, start.time, least, step.now, salt));
+        let mut presync =
+            Box::new(Presync::new(self.options.coin, from, work, start.time, least, step.now, salt));
         tracing::debug!(peer = %id, "long chain with little work so far: looking at it without storing it");
         let fed = presync.feed(headers, step.view);
         self.after_presync(id, presync, fed, step);
@@ -336,8 +338,6 @@ impl Peers {
 }
 
 /// The work that headers claim by their targets; `None` where one has none.
-fn claimed_work(headers: &[Header]) -> Option<Work> {
-    headers
-        .iter()
-        .try_fold(Work::ZERO, |sum, header| Some(sum + Target::from_compact(header.bits).ok()?.work()))
+fn claimed_work(coin: &Coin, headers: &[Header]) -> Option<Work> {
+    headers.iter().try_fold(Work::ZERO, |sum, header| Some(sum + coin.block_work(header.bits)?))
 }

@@ -9,7 +9,7 @@ use lode_script::{Flags, TxSighashes, tx_sigop_cost, verify_input};
 
 use super::graph::{Candidate, Graph, Plan, Slot};
 use super::linearize::{FeeSize, compare_diagrams};
-use super::{MAX_CLUSTER_VSIZE, MAX_REPLACED_CLUSTERS, Mempool, MempoolError, Removal, TipChange, truc};
+use super::{MAX_REPLACED_CLUSTERS, Mempool, MempoolError, Removal, TipChange, truc};
 use crate::policy::{self, NotStandard};
 use crate::{ChainView, Utxo, rules};
 
@@ -297,7 +297,7 @@ impl Mempool {
         conflicts: &BTreeSet<Slot>,
         sibling: bool,
     ) -> Result<(Candidate, Plan), MempoolError> {
-        let max_weight = MAX_CLUSTER_VSIZE * 4;
+        let max_weight = self.options.max_cluster_vsize() as u64 * 4;
         if conflicts.is_empty() {
             let plan = self.graph.plan(Some(&candidate), &[], max_weight);
             return plan.map(|plan| (candidate, plan)).map_err(|_| MempoolError::ClusterTooLarge);

@@ -35,8 +35,9 @@ use crate::policy::{self, FeeRate, Standard};
 use crate::rules::tx::{self as rules, SequenceLocks};
 use crate::{ChainBlock, ChainView, Connected, StoreError, Utxo};
 
-/// Virtual bytes of a cluster at most (reference client: `DEFAULT_CLUSTER_SIZE_LIMIT_KVB`).
-pub const MAX_CLUSTER_VSIZE: u64 = 101_000;
+/// Virtual bytes of a cluster beyond the greatest standard transaction, at most (reference client:
+/// `DEFAULT_CLUSTER_SIZE_LIMIT_KVB` is 101,000 where that has 100,000).
+const CLUSTER_EXTRA_VSIZE: usize = 1_000;
 
 /// Clusters that one replacement may take transactions out of: bounds the work of putting them in order again.
 const MAX_REPLACED_CLUSTERS: usize = 100;
@@ -65,6 +66,11 @@ pub struct MempoolOptions {
 }
 
 impl MempoolOptions {
+    /// Virtual bytes of a cluster at most.
+    pub const fn max_cluster_vsize(&self) -> usize {
+        self.standard.max_weight / 4 + CLUSTER_EXTRA_VSIZE
+    }
+
     /// The defaults for a coin: the reference client's, with the coin's own least fee.
     pub fn for_coin(coin: &Coin) -> Self {
         let min_relay = FeeRate::from_sat_per_kvb(coin.min_relay_fee.to_sat().unsigned_abs());
@@ -74,7 +80,7 @@ impl MempoolOptions {
             min_relay,
             incremental: min_relay,
             require_standard: true,
-            standard: Standard::default(),
+            standard: Standard::for_coin(coin),
         }
     }
 }

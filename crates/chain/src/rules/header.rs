@@ -1,21 +1,30 @@
 //! Rules about one header: its proof of work, and what its ancestors ask of it.
 
 use lode_coins::{Coin, Deployments, Retarget};
-use lode_pow::PowAlgorithm;
-use lode_primitives::{BlockHash, Header, Target};
+use lode_pow::{ChainLength, PowAlgorithm, check_prime_chain};
+use lode_primitives::{BlockHash, Header, Multiplier, Target};
 
 use crate::BlockError;
 use crate::limits::{MAX_FUTURE_SECONDS, MAX_TIMEWARP_SECONDS};
 use crate::retarget::next_bits;
 use crate::tree::{Id, Tree};
 
-/// That the header proves the work its bits claim. Whether they are the right bits is for [`check_in_context`].
-pub(crate) fn check_pow(coin: &Coin, header: &Header, hash: &BlockHash) -> Result<(), BlockError> {
+/// That the header, whose id is `hash`, proves the work its bits claim. Whether they are the right bits is for the chain
+/// to say.
+pub fn check_pow(coin: &Coin, header: &Header, hash: &BlockHash) -> Result<(), BlockError> {
     let failed = || BlockError::HighHash(*hash);
     let proof = match coin.pow {
         // The id is the proof where the header is 80 bytes: do not hash twice.
         PowAlgorithm::Sha256d if !coin.form.multiplier => hash.0,
-        // A prime chain has no hash to compare; its check comes with the coins that need it, until then nothing passes.
+        PowAlgorithm::PrimeChain => {
+            let nothing = Multiplier::default();
+            let multiplier = header.multiplier.as_ref().unwrap_or(&nothing);
+            let (header, length) = (header.pow_bytes(), ChainLength(header.bits));
+            return match check_prime_chain(&header, multiplier, length, coin.min_chain_length) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(BlockError::PrimeChain { hash: *hash, error }),
+            };
+        }
         other => other.hash(&header.pow_bytes()).ok_or_else(failed)?,
     };
     let target = Target::from_compact(header.bits).map_err(|_| failed())?;
@@ -41,7 +50,7 @@ pub(crate) fn check_in_context(
         return Err(BlockError::BadBits { found: header.bits, required });
     }
     let median = tree.median_time_past(parent);
-    if header.time <= median {
+    if coin.median_time_rule && header.time <= median {
         return Err(BlockError::TimeTooOld { time: header.time, median });
     }
     if let Retarget::Interval { timespan, spacing, bip94: true, .. } = coin.retarget

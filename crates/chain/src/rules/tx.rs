@@ -17,8 +17,13 @@ pub(crate) fn check(coin: &Coin, tx: &Transaction) -> Result<(), TxError> {
     if tx.inputs.is_empty() {
         return Err(TxError::NoInputs);
     }
-    if tx.outputs.is_empty() {
+    let data = tx.data.as_deref().unwrap_or_default();
+    // Data is reason enough for a transaction.
+    if tx.outputs.is_empty() && data.is_empty() {
         return Err(TxError::NoOutputs);
+    }
+    if data.len() > coin.max_data {
+        return Err(TxError::DataTooLong { size: data.len(), max: coin.max_data });
     }
     let size = tx.base_size();
     if size * lode_script::WITNESS_SCALE > coin.max_block_weight {
@@ -31,6 +36,10 @@ pub(crate) fn check(coin: &Coin, tx: &Transaction) -> Result<(), TxError> {
         }
         if output.value > coin.max_money {
             return Err(TxError::OutputTooLarge(index));
+        }
+        if output.value < coin.min_output {
+            let (value, least) = (output.value, coin.min_output);
+            return Err(TxError::OutputTooSmall { output: index, value, least });
         }
         total = total
             .checked_add(output.value)
@@ -97,7 +106,11 @@ pub(crate) fn check_inputs(
         .ok_or(TxError::OutputTotalTooLarge)?;
     match total.checked_sub(paid) {
         Some(fee) if fee < Amount::ZERO => Err(TxError::PaysMoreThanSpent { spent: total, paid }),
-        Some(fee) if fee.is_money(coin.max_money) => Ok(fee),
+        Some(fee) if fee.is_money(coin.max_money) => {
+            let size = tx.total_size();
+            let least = coin.least_fee(size);
+            if fee < least { Err(TxError::FeeTooLow { fee, size, least }) } else { Ok(fee) }
+        }
         _ => Err(TxError::FeeOutOfRange),
     }
 }

@@ -3,10 +3,13 @@
 
 pub mod payments;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use lode_coins::{Coin, Deployments};
+use lode_pow::{ChainLength, PowAlgorithm, PrimeSearcher};
 use lode_primitives::{
-    Amount, Block, BlockHash, Header, Height, MerkleNode, OutPoint, SEQUENCE_FINAL, ScriptBuf, Target,
-    Transaction, TxIn, TxOut, Txid, Witness, merkle,
+    Amount, Block, BlockHash, Header, Height, MerkleNode, Multiplier, OutPoint, SEQUENCE_FINAL, ScriptBuf,
+    Target, Transaction, TxIn, TxOut, Txid, Witness, merkle,
 };
 
 use crate::{Chain, height_push, witness_commitment_script};
@@ -33,7 +36,7 @@ pub fn block_on(chain: &Chain, parent: &BlockHash, tag: u32) -> Block {
             time,
             bits,
             nonce: 0,
-            multiplier: None,
+            multiplier: coin.form.multiplier.then(Multiplier::default),
         },
         transactions: vec![coinbase(coin, height, bits, tag, Amount::ZERO)],
     }
@@ -55,7 +58,7 @@ pub fn coinbase(coin: &Coin, height: Height, bits: u32, tag: u32, fees: Amount) 
         }],
         outputs: vec![TxOut { value, script_pubkey: anyone() }],
         lock_time: 0,
-        data: None,
+        data: coin.form.data.then(Vec::new),
     }
 }
 
@@ -101,11 +104,14 @@ pub fn root(block: &mut Block) {
     block.header.merkle_root = merkle::root(leaves).0;
 }
 
-/// Finds a nonce.
+/// Finds a nonce, and a multiplier where the work is a prime chain.
 ///
 /// # Panics
 /// Where the bits are no target or there is no nonce.
 pub fn mine(coin: &Coin, block: &mut Block) {
+    if coin.pow == PowAlgorithm::PrimeChain {
+        return mine_prime_chain(&mut block.header);
+    }
     let target = Target::from_compact(block.header.bits).expect("bits are a target");
     for nonce in 0..u32::MAX {
         block.header.nonce = nonce;
@@ -115,6 +121,19 @@ pub fn mine(coin: &Coin, block: &mut Block) {
         }
     }
     panic!("no nonce meets the target");
+}
+
+fn mine_prime_chain(header: &mut Header) {
+    let (bytes, length) = (header.pow_bytes(), ChainLength(header.bits));
+    let stop = AtomicBool::new(false);
+    let mut first = None;
+    PrimeSearcher::new().search(&bytes, length, 0..1 << 32, &stop, |found| {
+        first.get_or_insert(found);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let found = first.expect("some nonce has a chain");
+    header.nonce = found.nonce;
+    header.multiplier = Some(found.multiplier);
 }
 
 /// The ids of a block's transactions.

@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 
-use lode_primitives::{BlockHash, Header, Target, Work};
+use lode_coins::Coin;
+use lode_primitives::{BlockHash, Header, Work};
 
 use crate::message::MAX_HEADERS;
 use crate::{Time, View};
@@ -37,6 +38,7 @@ pub(crate) enum Fed {
 /// One peer's chain under inspection.
 #[derive(Debug)]
 pub(crate) struct Presync {
+    coin: &'static Coin,
     start: BlockHash,
     start_work: Work,
     least: Work,
@@ -53,6 +55,7 @@ pub(crate) struct Presync {
 impl Presync {
     /// A look at the chain behind the known block `start`, whose chain has `start_work`, for at least `least` work.
     pub(crate) fn new(
+        coin: &'static Coin,
         start: BlockHash,
         start_work: Work,
         start_time: u32,
@@ -62,6 +65,7 @@ impl Presync {
     ) -> Self {
         let seconds = (now.as_secs() + MAX_FUTURE).saturating_sub(u64::from(start_time));
         Self {
+            coin,
             start,
             start_work,
             least,
@@ -96,14 +100,14 @@ impl Presync {
 
     fn feed_first(&mut self, headers: &[Header], view: &dyn View) -> Fed {
         for header in headers {
-            let Ok(target) = Target::from_compact(header.bits) else {
+            let Some(work) = self.coin.block_work(header.bits) else {
                 return Fed::Invalid("header with a target that is none");
             };
             if !view.check_pow(header) {
                 return Fed::Invalid("header without proof of work");
             }
             self.last = header.hash();
-            self.work = self.work + target.work();
+            self.work = self.work + work;
             self.count += 1;
             if self.count > self.max_count {
                 return Fed::Invalid("more headers than time allows");
@@ -124,7 +128,7 @@ impl Presync {
 
     fn feed_again(&mut self, headers: &[Header]) -> Fed {
         for header in headers {
-            let Ok(target) = Target::from_compact(header.bits) else {
+            let Some(work) = self.coin.block_work(header.bits) else {
                 return Fed::Invalid("header with a target that is none");
             };
             self.last = header.hash();
@@ -133,7 +137,7 @@ impl Presync {
             if committed && self.work < self.least && self.bits.pop_front() != Some(self.bit(&self.last)) {
                 return Fed::Invalid("another chain of headers than it showed first");
             }
-            self.work = self.work + target.work();
+            self.work = self.work + work;
             self.held.push_back(header.clone());
         }
         if self.work >= self.least {

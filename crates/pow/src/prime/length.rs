@@ -63,12 +63,13 @@ impl ChainLength {
 
     /// The length asked for after a block of this one: the difficulty of the fraction times `numerator / denominator`, which is
     /// below 1 where the block took long. Where the fraction runs over, the whole length changes, not below `min_length`
-    /// (reference implementation: `TargetGetNext`). A denominator of zero or less, as only wrong clocks make it, counts as the greatest quotient.
+    /// (reference implementation: `TargetGetNext`). A denominator below zero, as only a wrong clock makes it,
+    /// leads to the least fraction there and so here.
     pub fn retargeted(self, numerator: i64, denominator: i64, min_length: u32) -> Self {
         let product = i128::from(self.fraction_difficulty()) * i128::from(numerator);
-        let next = product.checked_div(i128::from(denominator)).filter(|_| denominator > 0);
-        let next = next
-            .unwrap_or(i128::MAX)
+        let next = product
+            .checked_div(i128::from(denominator))
+            .unwrap_or(0)
             .clamp(FRACTION_DIFFICULTY_MIN.into(), FRACTION_DIFFICULTY_MAX.into()) as u64;
         let (primes, next) = if next > FRACTION_DIFFICULTY_NEXT {
             (self.primes() + 1, FRACTION_DIFFICULTY_MIN)

@@ -210,7 +210,7 @@ fn cluster(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
 }
 
 fn info(node: &Node) -> Value {
-    use lode_chain::mempool::{MAX_CLUSTER_COUNT, MAX_CLUSTER_VSIZE};
+    use lode_chain::mempool::MAX_CLUSTER_COUNT;
     let state = node.read();
     let info = state.mempool.info(now());
     let standard = &state.mempool.options().standard;
@@ -229,7 +229,7 @@ fn info(node: &Node) -> Value {
         "permitbaremultisig": standard.bare_multisig,
         "maxdatacarriersize": standard.max_data_carrier.unwrap_or(0),
         "limitclustercount": MAX_CLUSTER_COUNT,
-        "limitclustersize": MAX_CLUSTER_VSIZE,
+        "limitclustersize": state.mempool.options().max_cluster_vsize(),
         "optimal": true,
     })
 }
