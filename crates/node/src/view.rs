@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use lode_chain::BlockEntry;
 use lode_p2p::{HeaderInfo, TxRef, View};
-use lode_primitives::{BlockHash, Header, Height, Target, Transaction, Wtxid};
+use lode_primitives::{BlockHash, Header, Height, Transaction, Wtxid};
 
 use crate::node::Node;
 
