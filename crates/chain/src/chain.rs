@@ -13,7 +13,7 @@ use crate::cache::Coins;
 use crate::connect;
 use crate::db::Database;
 use crate::flat::{FlatFiles, RECORD_HEAD};
-use crate::limits::{BLOCK_FILE_BYTES, CACHE_BYTES, FLUSH_SECONDS, FLUSH_SECONDS_SYNC};
+use crate::limits::{BLOCK_FILE_BYTES, CACHE_BYTES, FLUSH_SECONDS, FLUSH_SECONDS_SYNC, SIDE_BLOCKS};
 use crate::rules::block::{Hashed, Scope};
 use crate::rules::{self, header};
 use crate::signatures::SignatureTable;
@@ -29,7 +29,10 @@ pub struct ChainOptions {
     pub dir: PathBuf,
     /// Bytes of memory for unspent outputs between flushes.
     pub cache_bytes: usize,
-    /// Delete old blocks so that block files take about this many MiB; `None` keeps all.
+    /// Delete old blocks so that block files take about this many MiB; with [`PRUNE_BY_HAND`] only when
+    /// [`Chain::prune_to`] is called; `None` keeps all.
+    ///
+    /// [`PRUNE_BY_HAND`]: crate::limits::PRUNE_BY_HAND
     pub prune_mib: Option<u64>,
     /// Scripts of this block's ancestors are taken for valid; `None` runs all scripts.
     pub assume_valid: Option<BlockHash>,
@@ -164,7 +167,8 @@ impl Chain {
     }
 
     /// Takes a block: checks it, stores it, and makes its chain the best one if that has the most work. A block that
-    /// is stored already changes nothing; one on a side branch is stored and changes nothing yet.
+    /// is stored already changes nothing; one on a side branch is stored and changes nothing yet, unless it has far too
+    /// little work ([`crate::limits::SIDE_BLOCKS`]) and no better header is known to follow it.
     ///
     /// `now`: our clock, Unix seconds.
     ///
@@ -178,6 +182,11 @@ impl Chain {
         let id = self.add_header(&hashed.block.header, hashed.hash, now, true)?;
         if self.tree.get(id).tx_count > 0 {
             return Ok(self.take_report());
+        }
+        if self.tree.get(id).work() < self.least_work()
+            && self.tree.ancestor(self.best_header, self.tree.get(id).height()) != Some(id)
+        {
+            return Err(BlockError::TooLittleWork { hash: hashed.hash });
         }
         let parent = self.tree.parent(id).ok_or(BlockError::MissingParent(hashed.block.header.prev))?;
         if let Err(error) = rules::block::check_in_context(&self.tree, self.coin, &hashed, parent) {
@@ -349,13 +358,14 @@ impl Chain {
         header: &Header,
         hash: BlockHash,
         now: u32,
-        work_checked: bool,
+        with_block: bool,
     ) -> Result<Id, BlockError> {
         if let Some(known) = self.tree.find(&hash) {
             let invalid = self.tree.get(known).is_invalid();
             return if invalid { Err(BlockError::DuplicateInvalid(hash)) } else { Ok(known) };
         }
-        if !work_checked {
+        // A block's was checked with the block.
+        if !with_block {
             header::check_pow(self.coin, header, &hash)?;
         }
         let parent = self.tree.find(&header.prev).ok_or(BlockError::MissingParent(header.prev))?;
@@ -363,7 +373,16 @@ impl Chain {
             return Err(BlockError::InvalidParent(header.prev));
         }
         header::check_in_context(&self.tree, self.coin, header, parent, Some(now))?;
+        if with_block && self.tree.get(parent).work() + work_of(self.coin, header.bits) < self.least_work() {
+            return Err(BlockError::TooLittleWork { hash });
+        }
         Ok(self.insert_header(header, hash))
+    }
+
+    /// Work below which a block is kept only where the best chain of headers goes through it.
+    fn least_work(&self) -> Work {
+        let height = self.height().saturating_sub(SIDE_BLOCKS);
+        self.tree.get(self.active[height as usize]).work()
     }
 
     /// Puts a header that is known to be good into the tree.

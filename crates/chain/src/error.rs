@@ -157,7 +157,7 @@ pub enum Blame {
     MissingParent,
     /// Too far in the future; it may be valid later.
     Early,
-    /// Nobody's: a proposal that does not fit the tip.
+    /// Nobody's: a proposal that does not fit the tip, a block that is not worth keeping.
     Inconclusive,
     /// Ours: files could not be read or written.
     OwnFault,
@@ -284,6 +284,14 @@ pub enum BlockError {
         /// Subsidy and fees.
         allowed: Amount,
     },
+    /// On a branch with so much less work than the best chain that it is not worth keeping.
+    #[error(
+        "block {hash} is on a branch with far less work than the best chain, and none better is known to follow it"
+    )]
+    TooLittleWork {
+        /// Which.
+        hash: BlockHash,
+    },
     /// A proposal that is not built on the tip.
     #[error("the proposal is built on {0}, not on the tip")]
     NotOnTip(BlockHash),
@@ -330,6 +338,7 @@ impl BlockError {
             Self::Bip30(_) => "bad-txns-BIP30",
             Self::FeesOutOfRange => "bad-txns-accumulated-fee-outofrange",
             Self::CoinbaseAmount { .. } => "bad-cb-amount",
+            Self::TooLittleWork { .. } => "too-little-chainwork",
             Self::NotOnTip(_) => "inconclusive-not-best-prevblk",
             Self::Store(_) => "error",
         }
@@ -354,7 +363,7 @@ impl BlockError {
             | Self::WitnessNonceSize
             | Self::WitnessMerkle
             | Self::UnexpectedWitness => Blame::Mutated,
-            Self::NotOnTip(_) => Blame::Inconclusive,
+            Self::TooLittleWork { .. } | Self::NotOnTip(_) => Blame::Inconclusive,
             Self::Store(_) => Blame::OwnFault,
             _ => Blame::Invalid,
         }

@@ -8,7 +8,8 @@
 //! ```text
 //! chain        the writer: accept, flush                    rules/    what is valid, as functions
 //!   activate   which chain is best, and becoming it         mempool/  what is not in a block yet
-//!   open       first start, recovery, pruning               retarget  which bits come next
+//!   open       first start, recovery                        retarget  which bits come next
+//!   prune      deleting old blocks                          directory its lock, whose it is
 //!   query      everything that only reads                   connect   a block against the unspent outputs
 //! tree         all headers, in memory                       undo      what a block spent
 //! cache        unspent outputs in memory, over   db         fjall: outputs, index, marker
@@ -46,6 +47,7 @@ mod cache;
 mod chain;
 mod connect;
 mod db;
+mod directory;
 mod error;
 mod flat;
 pub mod limits;
@@ -55,6 +57,7 @@ pub mod mempool;
 mod muhash;
 mod open;
 pub mod policy;
+mod prune;
 mod query;
 mod retarget;
 mod rules;

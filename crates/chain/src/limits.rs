@@ -23,6 +23,14 @@ pub const COINBASE_SCRIPT_BYTES: std::ops::RangeInclusive<usize> = 2..=100;
 /// (reference client: `MIN_BLOCKS_TO_KEEP`).
 pub const KEEP_BLOCKS: u32 = 288;
 
+/// A block with less work behind it than the tip had so many blocks ago is not stored, unless the best chain of headers
+/// goes through it: branches that lead nowhere cannot fill the disk for less than the present price of that many blocks
+/// each. (The reference client keeps headers by such a rule, with 144 blocks.)
+pub const SIDE_BLOCKS: u32 = KEEP_BLOCKS;
+
+/// With this for a size, nothing is pruned but what [`crate::Chain::prune_to`] is asked to (reference client).
+pub const PRUNE_BY_HAND: u64 = 1;
+
 /// The least size to prune to, in MiB: room for [`KEEP_BLOCKS`] full blocks and their undo data (reference client:
 /// `MIN_DISK_SPACE_FOR_BLOCK_FILES`).
 pub const PRUNE_LEAST_MIB: u64 = 550;
@@ -50,5 +58,5 @@ pub const MAX_HEADERS: usize = 2_000;
 /// of them, in seconds at its present rate (reference client: two weeks).
 pub const ASSUME_VALID_SECONDS: u64 = 14 * 24 * 60 * 60;
 
-/// Blocks waiting for a parent's body: beyond this they are still stored and found again at the next start.
+/// Hashes in a locator: enough to step back over any chain in doubling steps (reference client: `MAX_LOCATOR_SZ`).
 pub const MAX_HASHES_IN_LOCATOR: usize = 101;

@@ -1,29 +1,20 @@
-//! Opening a chain: the directory, the index, what came after the last flush, pruning.
+//! Opening a chain: the index, and what came after the last flush.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::path::Path;
 
-use lode_coins::Coin;
 use lode_primitives::{BlockHash, Decode, Encode, Header, Reader};
 
 use crate::cache::Coins;
 use crate::chain::{Chain, ChainOptions, Connected};
 use crate::db::{Database, Row};
+use crate::directory;
 use crate::flat::{FlatFiles, Position, RECORD_HEAD};
-use crate::limits::{KEEP_BLOCKS, PRUNE_LEAST_MIB};
+use crate::limits::{PRUNE_BY_HAND, PRUNE_LEAST_MIB};
 use crate::rules::header;
 use crate::signatures::SignatureTable;
 use crate::tree::{Id, Status, Tree};
 use crate::{OpenError, StoreError};
-
-/// The format of everything in the directory, as [`FORMAT_FILE`] names it.
-const FORMAT: u32 = 1;
-/// Says whose directory it is.
-const FORMAT_FILE: &str = "chain.format";
-/// Locked as long as the directory is in use.
-const LOCK_FILE: &str = "chain.lock";
 
 impl Chain {
     /// Opens the chain in a directory, or begins one there. After a kill it brings itself up to date first: every block
@@ -37,6 +28,7 @@ impl Chain {
     pub fn open_telling(options: ChainOptions, mut tell: impl FnMut(&str)) -> Result<Self, OpenError> {
         let coin = options.coin;
         if let Some(mib) = options.prune_mib
+            && mib != PRUNE_BY_HAND
             && mib < PRUNE_LEAST_MIB
             && !coin.network.is_private()
         {
@@ -45,8 +37,8 @@ impl Chain {
         let block_dir = options.dir.join("blocks");
         let made = std::fs::create_dir_all(&block_dir);
         made.map_err(|error| StoreError::io("making", &block_dir, &error))?;
-        let lock = lock(&options.dir)?;
-        check_format(&options.dir, coin)?;
+        let lock = directory::lock(&options.dir)?;
+        directory::check_format(&options.dir, coin)?;
         tell("opening the database of unspent outputs");
 
         let db = Database::open(&options.dir.join("outputs"))?;
@@ -102,15 +94,18 @@ impl Chain {
         self.delete_unused_files()?;
         self.rebuild_candidates();
         let flushed_at = self.height();
+        let last = self.candidates.last().map_or(flushed_at, |&(_, _, id)| self.tree.get(id).height());
         loop {
             self.activate(None)?;
             let more = self.take_report().more;
             if !more {
                 break;
             }
+            let (done, all) = (self.height().saturating_sub(flushed_at), last.saturating_sub(flushed_at));
             tell(&format!(
-                "connecting blocks again that came after the last flush, at height {}",
-                self.height()
+                "connecting blocks again that came after the last flush, at height {} of {last} ({}%)",
+                self.height(),
+                u64::from(done) * 100 / u64::from(all.max(1))
             ));
         }
         tracing::info!(height = self.height(), flushed_at, headers = self.tree.len(), "chain open");
@@ -220,96 +215,6 @@ impl Chain {
         Ok(())
     }
 
-    /// Deletes the oldest block files where they take more than was asked for. The deletion is in the database before
-    /// it is done, so a kill in between leaves files that nothing points at, which the next start deletes.
-    pub(crate) fn prune_if_due(&mut self) -> Result<(), StoreError> {
-        let Some(mib) = self.options.prune_mib else { return Ok(()) };
-        if self.blocks.end().file == self.prune_checked {
-            return Ok(());
-        }
-        self.prune_checked = self.blocks.end().file;
-        let blocks = self.blocks.sizes()?;
-        let undo = self.undo.sizes()?;
-        let mut total: u64 = blocks.iter().chain(&undo).map(|(_, bytes)| bytes).sum();
-        let target = mib << 20;
-        if total <= target {
-            return Ok(());
-        }
-        // The greatest height in each file: a file goes when all in it is deep enough.
-        let mut highest: HashMap<(bool, u32), u32> = HashMap::new();
-        for id in self.tree.ids() {
-            let entry = self.tree.get(id);
-            for (is_undo, position) in [(false, entry.data), (true, entry.undo)] {
-                if let Some(position) = position {
-                    let height = highest.entry((is_undo, position.file)).or_default();
-                    *height = entry.height().max(*height);
-                }
-            }
-        }
-        let keep = self.height().saturating_sub(KEEP_BLOCKS);
-        let mut gone: BTreeSet<(bool, u32)> = BTreeSet::new();
-        let ends = [(false, self.blocks.end().file), (true, self.undo.end().file)];
-        let both = blocks.iter().map(|&(file, bytes)| (false, file, bytes));
-        let mut files: Vec<_> = both.chain(undo.iter().map(|&(file, bytes)| (true, file, bytes))).collect();
-        files.sort_by_key(|&(is_undo, file, _)| highest.get(&(is_undo, file)).copied().unwrap_or(0));
-        for (is_undo, file, bytes) in files {
-            let deep = highest.get(&(is_undo, file)).is_none_or(|&height| height < keep);
-            if total <= target || !deep {
-                break;
-            }
-            if !ends.contains(&(is_undo, file)) {
-                gone.insert((is_undo, file));
-                total -= bytes;
-            }
-        }
-        if gone.is_empty() {
-            return Ok(());
-        }
-        for id in self.tree.ids() {
-            let entry = self.tree.get_mut(id);
-            let forget = |position: &mut Option<Position>, is_undo: bool| {
-                let hit = position.is_some_and(|position| gone.contains(&(is_undo, position.file)));
-                if hit {
-                    *position = None;
-                }
-                hit
-            };
-            if forget(&mut entry.data, false) | forget(&mut entry.undo, true) {
-                self.dirty.insert(id);
-            }
-        }
-        self.flush()?;
-        for (is_undo, file) in gone {
-            if is_undo { self.undo.delete(file)? } else { self.blocks.delete(file)? }
-        }
-        tracing::info!(lowest = self.prune_height(), "pruned");
-        Ok(())
-    }
-
-    /// Deletes files that a killed pruning left behind.
-    fn delete_unused_files(&self) -> Result<(), StoreError> {
-        if !self.is_pruned() {
-            return Ok(());
-        }
-        let used = |position: fn(&crate::BlockEntry) -> Option<Position>| -> BTreeSet<u32> {
-            self.tree
-                .ids()
-                .filter_map(|id| position(self.tree.get(id)))
-                .map(|position| position.file)
-                .collect()
-        };
-        for (files, used) in
-            [(&self.blocks, used(|entry| entry.data)), (&self.undo, used(|entry| entry.undo))]
-        {
-            for number in files.numbers()? {
-                if number < files.end().file && !used.contains(&number) {
-                    files.delete(number)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Lets only so many more bytes be written to block and undo files, as a full disk would; for tests.
     #[doc(hidden)]
     pub fn limit_writes(&mut self, blocks: Option<u64>, undo: Option<u64>) {
@@ -321,57 +226,5 @@ impl Chain {
     #[doc(hidden)]
     pub fn candidate_hashes(&self) -> Vec<BlockHash> {
         self.candidates.iter().map(|&(_, Reverse(_), id)| self.tree.get(id).hash()).collect()
-    }
-}
-
-/// Takes the directory for this process.
-fn lock(dir: &Path) -> Result<File, OpenError> {
-    let path = dir.join(LOCK_FILE);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|error| StoreError::io("opening", &path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(dir.to_owned())),
-        Err(TryLockError::Error(error)) => Err(StoreError::io("locking", &path, &error).into()),
-    }
-}
-
-/// Whose directory it is, in one line after the format's number.
-fn owner(coin: &Coin) -> String {
-    format!("{coin}, magic {}, first block {}", hex::encode(coin.magic), coin.genesis_block().hash())
-}
-
-/// Refuses a directory of another network or format; signs a new one.
-fn check_format(dir: &Path, coin: &Coin) -> Result<(), OpenError> {
-    let path = dir.join(FORMAT_FILE);
-    let wanted = owner(coin);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let mut lines = text.lines();
-            let (format, found) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-            if format != FORMAT.to_string() {
-                return Err(OpenError::Format {
-                    path: dir.to_owned(),
-                    found: format.to_owned(),
-                    known: FORMAT,
-                });
-            }
-            if found != wanted {
-                return Err(OpenError::OtherNetwork {
-                    path: dir.to_owned(),
-                    found: found.to_owned(),
-                    wanted,
-                });
-            }
-            Ok(())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // Written beside and moved: a kill leaves all of it or none.
-            let temporary = dir.join(format!("{FORMAT_FILE}.new"));
-            let written = std::fs::write(&temporary, format!("{FORMAT}\n{wanted}\n"))
-                .and_then(|()| std::fs::rename(&temporary, &path));
-            Ok(written.map_err(|error| StoreError::io("writing", &path, &error))?)
-        }
-        Err(error) => Err(StoreError::io("reading", &path, &error).into()),
     }
 }

@@ -300,7 +300,13 @@ impl Chain {
         pruned.map_or(0, |height| height as Height + 1)
     }
 
-    /// True where old blocks are deleted.
+    /// The least height of the best chain whose block has this time, Unix seconds, or a later one.
+    pub fn first_since(&self, time: u32) -> Option<Height> {
+        let found = self.active.iter().position(|&id| self.tree.get(id).time() >= time);
+        found.map(|height| height as Height)
+    }
+
+    /// True where old blocks may be deleted.
     pub const fn is_pruned(&self) -> bool {
         self.options.prune_mib.is_some()
     }

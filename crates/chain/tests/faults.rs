@@ -176,11 +176,22 @@ fn pruning_keeps_to_its_size_and_the_chain_goes_on() {
     }
     while chain.advance(u32::MAX).unwrap().more {}
     assert_eq!((chain.height(), chain.tip().hash()), (701, parent));
-    // One from below it cannot be followed: the chain stays where it is, and goes on from there.
+    // One from below it cannot be followed: the chain stays where it is, and goes on from there. Its blocks have so
+    // little work that they are only kept once their headers lead to more.
     let mut other = chain.entry_at(chain.prune_height() - 2).unwrap().hash();
+    let mut branch = Vec::new();
     while chain.entry(&other).unwrap().height() <= 702 {
         let block = block_with(&chain, &other, 9_000, vec![]);
         other = block.hash();
+        let now = block.header.time;
+        if branch.is_empty() {
+            let refused = chain.accept_block(block.clone(), now).unwrap_err();
+            assert_eq!(refused.reject_reason(), "too-little-chainwork");
+        }
+        chain.accept_header(&block.header, now).unwrap();
+        branch.push(block);
+    }
+    for block in branch {
         let now = block.header.time;
         assert!(chain.accept_block(block, now).unwrap().is_empty());
     }
@@ -188,6 +199,25 @@ fn pruning_keeps_to_its_size_and_the_chain_goes_on() {
     grow(&mut chain, 1, 9_001);
     let missing = OutPoint { txid: lode_primitives::Txid([9; 32]), vout: 0 };
     assert!(!chain.has_utxo(&missing).unwrap());
+}
+
+#[test]
+fn pruning_by_hand_deletes_what_it_is_asked_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(dir.path());
+    options.block_file_bytes = 10_000;
+    options.prune_mib = Some(lode_chain::limits::PRUNE_BY_HAND);
+    let mut chain = Chain::open(options).unwrap();
+    grow(&mut chain, 600, 0);
+    chain.tick(u32::MAX).unwrap();
+    assert_eq!(chain.prune_height(), 0, "nothing goes by itself");
+    let first = chain.prune_to(100).unwrap().unwrap();
+    assert!((50..=100).contains(&first), "{first}");
+    assert_eq!(chain.prune_height(), first + 1);
+    let all = chain.prune_to(10_000).unwrap().unwrap();
+    assert!((250..600 - 288).contains(&all), "{all}");
+    assert!(chain.block(&chain.entry_at(all + 1).unwrap().hash()).unwrap().is_some());
+    assert_eq!(chain.prune_to(5).unwrap(), Some(all));
 }
 
 #[test]

@@ -74,6 +74,9 @@ pub async fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
     if let Some(bytes) = options.cache_bytes {
         chain_options.cache_bytes = bytes;
     }
+    if let Some(bytes) = options.block_file_bytes {
+        chain_options.block_file_bytes = bytes;
+    }
     let (tell, mut told) = watch::channel(String::new());
     let opening = tokio::task::spawn_blocking(move || {
         Chain::open_telling(chain_options, |what| {

@@ -16,7 +16,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use lode_chain::mempool::{Accepted, Mempool, MempoolError, MempoolOptions, Removal};
+use lode_chain::mempool::{
+    Accepted, Mempool, MempoolError, MempoolOptions, PackageReport, PackageVerdict, Removal,
+};
+use lode_chain::policy::FeeRate;
 use lode_chain::template::{self, BlockTemplate, TemplateOptions};
 use lode_chain::{BlockError, Chain, Connected, StoreError};
 use lode_coins::Coin;
@@ -277,6 +280,36 @@ impl Node {
             Err(_) => {}
         }
         accepted
+    }
+
+    /// Takes a package from here and tells the peers of all its transactions that are in the mempool then.
+    pub(crate) fn send_package(
+        &self,
+        transactions: &[Transaction],
+        max_rate: Option<FeeRate>,
+    ) -> PackageReport {
+        let mut state = self.write();
+        let State { chain, mempool } = &mut *state;
+        let report = mempool.accept_package(transactions, max_rate, chain, now());
+        self.mempool_changes.store(mempool.changes(), Ordering::Relaxed);
+        let mut fees = self.fees.lock().unwrap_or_else(PoisonError::into_inner);
+        for (tx, _) in &report.removed {
+            fees.left(&tx.txid());
+        }
+        for (tx, verdict) in transactions.iter().zip(&report.verdicts) {
+            let Some(entry) = mempool.get(&tx.txid()) else { continue };
+            let rate = entry.fee.to_sat().unsigned_abs() * 1_000 / (entry.vsize() as u64).max(1);
+            // What was paid for by another says nothing about what a fee is worth.
+            let alone =
+                matches!(verdict, Some(PackageVerdict::Taken { includes, .. }) if includes.len() == 1);
+            if alone && !self.is_syncing() {
+                fees.entered(entry.txid, rate);
+            }
+            if let Some(p2p) = self.p2p() {
+                p2p.relay_transaction(entry.wtxid, entry.txid, rate);
+            }
+        }
+        report
     }
 
     /// Takes a transaction from here (RPC, wallet) and tells the peers.

@@ -27,8 +27,10 @@ pub struct NodeOptions {
     pub rpc_bind: Option<SocketAddr>,
     /// A user that may call beside the cookie.
     pub rpc_user: Option<Credentials>,
-    /// Delete old blocks so that block files take about this many MiB.
+    /// Delete old blocks so that block files take about this many MiB; 1: only when `pruneblockchain` asks for it.
     pub prune_mib: Option<u64>,
+    /// Bytes after which the next block file is begun; `None` for the usual. Pruning deletes whole files.
+    pub block_file_bytes: Option<u64>,
     /// Memory for unspent outputs between flushes, in bytes; `None` for the usual.
     pub cache_bytes: Option<usize>,
 }
@@ -47,6 +49,7 @@ impl NodeOptions {
             rpc_bind: None,
             rpc_user: None,
             prune_mib: None,
+            block_file_bytes: None,
             cache_bytes: None,
         }
     }

@@ -290,6 +290,8 @@ async fn json_has_bitcoinds_shapes() {
     let child = spend(OutPoint { txid: tx.txid(), vout: 0 }, tx.outputs[0].value.to_sat(), 1, 10_000);
     let (txid, child_id) = (tx.txid().to_string(), child.txid().to_string());
     let unsent = spend(OutPoint { txid: tx.txid(), vout: 1 }, tx.outputs[1].value.to_sat(), 1, 10_000);
+    let child_of_unsent =
+        spend(OutPoint { txid: unsent.txid(), vout: 0 }, unsent.outputs[0].value.to_sat(), 1, 10_000);
     ask(&core, "sendrawtransaction", json!([to_hex(&tx)]));
     ask(&core, "sendrawtransaction", json!([to_hex(&child)]));
     until("both in our mempool", async || {
@@ -342,6 +344,16 @@ async fn json_has_bitcoinds_shapes() {
         ("gettxspendingprevout", json!([[{"txid": txid, "vout": 0}, {"txid": txid, "vout": 1}]])),
         ("testmempoolaccept", json!([[to_hex(&unsent)]])),
         ("testmempoolaccept", json!([[to_hex(&tx)]])),
+        ("testmempoolaccept", json!([[to_hex(&unsent), to_hex(&child_of_unsent)]])),
+        ("testmempoolaccept", json!([[to_hex(&child_of_unsent), to_hex(&unsent)]])),
+        ("submitpackage", json!([[to_hex(&unsent), to_hex(&tx)]])),
+        ("submitpackage", json!([[to_hex(&tx), to_hex(&child)]])),
+        (
+            "submitpackage",
+            json!([[to_hex(&spend(OutPoint { txid: Txid([9; 32]), vout: 0 }, 5_000, 1, 100))]]),
+        ),
+        ("submitpackage", json!([[]])),
+        ("pruneblockchain", json!([5])),
         ("getrawtransaction", json!([txid])),
         ("getrawtransaction", json!([txid, 1])),
         ("getrawtransaction", json!([coinbase, 2, hash(1)])),

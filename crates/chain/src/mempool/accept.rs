@@ -1,6 +1,6 @@
 //! One transaction taken or refused: the rules in the reference client's order, cheap ones first, scripts last.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lode_coins::Coin;
@@ -9,8 +9,8 @@ use lode_script::{Flags, TxSighashes, tx_sigop_cost, verify_input};
 
 use super::graph::{Candidate, Graph, Plan, Slot};
 use super::linearize::{FeeSize, compare_diagrams};
-use super::{MAX_REPLACED_CLUSTERS, Mempool, MempoolError, Removal, TipChange, truc};
-use crate::policy::{self, NotStandard};
+use super::{MAX_REPLACED_CLUSTERS, Mempool, MempoolError, Removal, truc};
+use crate::policy::{self, FeeRate, NotStandard};
 use crate::{ChainView, Utxo, rules};
 
 /// A transaction that was taken.
@@ -41,22 +41,32 @@ pub struct Tested {
     pub fee: Amount,
 }
 
-impl Tested {
-    /// As taken, with nothing gone for it.
-    pub(super) const fn accepted(self) -> Accepted {
-        let Self { txid, wtxid, vsize, fee } = self;
-        Accepted { txid, wtxid, vsize, fee, removed: Vec::new() }
-    }
-}
+/// Transactions that left the mempool, and why.
+pub(super) type Removed = Vec<(Arc<Transaction>, Removal)>;
 
-/// What a check worked out, for taking the transaction.
-pub(super) struct Checked {
+/// What is known of a transaction that holds to every rule about itself and what it spends, before its place among
+/// the others is looked for and its scripts are run.
+pub(super) struct Facts {
     pub tested: Tested,
     fee_delta: i64,
     adjusted_weight: usize,
     sigop_cost: usize,
-    pub candidate: Candidate,
-    plan: Plan,
+    /// The outputs it spends, in the order of its inputs.
+    pub spent: Vec<Utxo>,
+    /// Entries that spend the same, and the sibling of a version 3 transaction that has to give way.
+    pub conflicts: BTreeSet<Slot>,
+    /// One of the conflicts is such a sibling.
+    sibling: bool,
+    /// Parents in the mempool.
+    pub parents: BTreeSet<Slot>,
+}
+
+impl Facts {
+    /// Fee, with what was added by priority, and weight.
+    pub(super) const fn rate(&self) -> FeeSize {
+        let fee = self.tested.fee.to_sat().saturating_add(self.fee_delta);
+        FeeSize { fee, weight: self.adjusted_weight as u64 }
+    }
 }
 
 /// Where a transaction comes from.
@@ -64,8 +74,10 @@ pub(super) struct Checked {
 pub(super) enum Origin {
     /// A peer or a user: every rule.
     Relay,
-    /// With others that are to be taken together: every rule but that of its own fee.
+    /// With others that are to be taken together: every rule but that of its own fee; no sibling gives way to it.
     Package,
+    /// With others, to be judged but not taken: every rule, and it may replace nothing.
+    PackageTest,
     /// A disconnected block: it was mined once, so its fee and what policy limits to relay do not matter.
     Block,
 }
@@ -87,80 +99,69 @@ impl Mempool {
         view: &dyn ChainView,
         now: u32,
     ) -> Result<Accepted, MempoolError> {
-        let checked = self.check(&tx, view, now, Origin::Relay)?;
-        let tested = checked.tested;
-        let mut removed = self.add(tx, checked, view, now);
+        let (tested, mut removed) = self.accept_alone(tx, view, now, None)?;
         removed.extend(self.expire(now));
         removed.extend(self.trim(now));
         if !self.by_txid.contains_key(&tested.txid) {
             return Err(MempoolError::Full);
         }
-        Ok(Accepted { removed, ..tested.accepted() })
+        let Tested { txid, wtxid, vsize, fee } = tested;
+        Ok(Accepted { txid, wtxid, vsize, fee, removed })
+    }
+
+    /// Takes a transaction, whether or not there is room; gives what it replaced.
+    pub(super) fn accept_alone(
+        &mut self,
+        tx: Transaction,
+        view: &dyn ChainView,
+        now: u32,
+        max_rate: Option<FeeRate>,
+    ) -> Result<(Tested, Removed), MempoolError> {
+        let (facts, candidate, plan) = self.check(&tx, view, now, max_rate)?;
+        let removed = self.add(tx, &facts, candidate, plan, view, now);
+        Ok((facts.tested, removed))
     }
 
     /// Whether the transaction would be taken; changes nothing.
     pub fn test(&self, tx: &Transaction, view: &dyn ChainView, now: u32) -> Result<Tested, MempoolError> {
-        self.check(tx, view, now, Origin::Relay).map(|checked| checked.tested)
+        self.check(tx, view, now, None).map(|(facts, ..)| facts.tested)
     }
 
-    /// Takes back a transaction of a disconnected block. Where it would join clusters to one that is too large, their
-    /// worst chunks are given up until it fits.
+    /// Takes back a transaction of a disconnected block, without regard to those here that spend it.
     pub(super) fn accept_from_block(
         &mut self,
         tx: &Transaction,
         view: &dyn ChainView,
         now: u32,
-        report: &mut TipChange,
     ) -> Result<Txid, MempoolError> {
-        loop {
-            match self.check(tx, view, now, Origin::Block) {
-                Ok(checked) => {
-                    let txid = checked.tested.txid;
-                    self.add(tx.clone(), checked, view, now);
-                    return Ok(txid);
-                }
-                Err(MempoolError::ClusterTooLarge) => {
-                    let worst = self.worst_chunk_around(tx).ok_or(MempoolError::ClusterTooLarge)?;
-                    report.removed.extend(self.remove(&worst).into_iter().map(|tx| (tx, Removal::Reorg)));
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let facts = self.facts(tx, view, now, Origin::Block, &HashMap::new())?;
+        let (candidate, plan) = self.check_cluster(tx, &facts)?;
+        self.check_scripts(tx, &facts.spent, view)?;
+        self.add(tx.clone(), &facts, candidate, plan, view, now);
+        Ok(facts.tested.txid)
     }
 
-    /// The worst of the last chunks of the clusters that `tx` spends from or is spent by.
-    fn worst_chunk_around(&self, tx: &Transaction) -> Option<Vec<Slot>> {
-        let txid = tx.txid();
-        let parents = tx.inputs.iter().filter_map(|input| self.by_txid.get(&input.prevout.txid));
-        let children =
-            (0..tx.outputs.len() as u32).filter_map(|vout| self.spends.get(&OutPoint { txid, vout }));
-        let last_chunk = |slot: &Slot| {
-            let (txs, chunks) = self.graph.cluster(*slot);
-            let start = chunks.len().checked_sub(2).map_or(0, |before| chunks[before].0);
-            chunks.last().map(|(_, rate)| (*rate, &txs[start..]))
-        };
-        let worst = parents.chain(children).filter_map(last_chunk).min_by(|a, b| a.0.cmp_rate(&b.0));
-        worst.map(|(_, slots)| slots.to_vec())
-    }
-
+    /// Puts a transaction where it was planned to be; gives what it replaces.
     pub(super) fn add(
         &mut self,
         tx: Transaction,
-        checked: Checked,
+        facts: &Facts,
+        candidate: Candidate,
+        plan: Plan,
         view: &dyn ChainView,
         now: u32,
-    ) -> Vec<(Arc<Transaction>, Removal)> {
+    ) -> Removed {
         self.sequence += 1;
         self.changes += 1;
-        let Checked { tested, fee_delta, adjusted_weight, sigop_cost, candidate, plan } = checked;
+        let tested = facts.tested;
         let tx = Arc::new(tx);
         let entry = Graph::entry(
             Arc::clone(&tx),
             (tested.txid, tested.wtxid),
             tested.fee,
-            fee_delta,
-            adjusted_weight,
-            sigop_cost,
+            facts.fee_delta,
+            facts.adjusted_weight,
+            facts.sigop_cost,
             (now, view.tip_height(), self.sequence),
         );
         self.bytes += entry.memory();
@@ -177,13 +178,35 @@ impl Mempool {
         removed
     }
 
-    pub(super) fn check(
+    /// Every rule for a transaction by itself.
+    fn check(
+        &self,
+        tx: &Transaction,
+        view: &dyn ChainView,
+        now: u32,
+        max_rate: Option<FeeRate>,
+    ) -> Result<(Facts, Candidate, Plan), MempoolError> {
+        let facts = self.facts(tx, view, now, Origin::Relay, &HashMap::new())?;
+        let (candidate, plan) = self.check_cluster(tx, &facts)?;
+        check_max_rate(&facts, max_rate)?;
+        if self.options.require_standard {
+            for parent in &facts.parents {
+                self.check_dust_spent(tx, &self.graph.get(*parent).tx)?;
+            }
+        }
+        self.check_scripts(tx, &facts.spent, view)?;
+        Ok((facts, candidate, plan))
+    }
+
+    /// The rules about a transaction and what it spends, which may be an output of one of `package`.
+    pub(super) fn facts(
         &self,
         tx: &Transaction,
         view: &dyn ChainView,
         now: u32,
         origin: Origin,
-    ) -> Result<Checked, MempoolError> {
+        package: &HashMap<Txid, &Transaction>,
+    ) -> Result<Facts, MempoolError> {
         let (coin, options) = (view.coin(), &self.options);
         rules::tx::check(coin, tx)?;
         if tx.is_coinbase() {
@@ -208,7 +231,10 @@ impl Mempool {
         }
         let mut conflicts: BTreeSet<Slot> =
             tx.inputs.iter().filter_map(|input| self.spends.get(&input.prevout)).copied().collect();
-        let spent = self.spent_outputs(tx, view)?;
+        if origin == Origin::PackageTest && !conflicts.is_empty() {
+            return Err(MempoolError::ReplacementNotTested);
+        }
+        let spent = self.spent_outputs(tx, view, package)?;
         let spent = match spent {
             Ok(spent) => spent,
             Err(missing) => return Err(self.missing(tx, txid, missing, view)?),
@@ -222,7 +248,7 @@ impl Mempool {
         let sigop_cost = tx_sigop_cost(tx, outputs(), script_flags(coin));
         let adjusted_weight = policy::sigop_adjusted_weight(tx.weight(), sigop_cost);
         let vsize = policy::virtual_size(adjusted_weight);
-        let fee_delta = self.deltas.get(&txid).copied().unwrap_or(0);
+        let fee_delta = self.delta(&txid);
         let modified_fee = fee.to_sat().saturating_add(fee_delta);
 
         let has_dust = policy::dust_outputs(tx, options.standard.dust_rate).next().is_some();
@@ -232,33 +258,26 @@ impl Mempool {
         if sigop_cost > policy::MAX_STANDARD_SIGOPS_COST {
             return Err(NotStandard::Sigops(sigop_cost).into());
         }
-        if origin == Origin::Relay {
+        if matches!(origin, Origin::Relay | Origin::PackageTest) {
             self.check_fee(modified_fee, vsize, now)?;
         }
-        let parents: BTreeSet<Slot> =
-            tx.inputs.iter().filter_map(|input| self.by_txid.get(&input.prevout.txid)).copied().collect();
+        let parents = self.parents_of(tx);
         let sibling = match origin {
-            Origin::Relay | Origin::Package => truc::check(&self.graph, tx, vsize, &parents, &conflicts)?,
             Origin::Block => None,
+            _ => truc::check(&self.graph, tx, vsize, &parents, &conflicts)?,
         };
-        conflicts.extend(sibling);
-        let children: BTreeSet<Slot> = (0..tx.outputs.len() as u32)
-            .filter_map(|vout| self.spends.get(&OutPoint { txid, vout }))
-            .copied()
-            .collect();
-        let rate = FeeSize { fee: modified_fee, weight: adjusted_weight as u64 };
-        let candidate = Candidate {
-            rate,
-            parents: parents.iter().copied().collect(),
-            children: children.into_iter().collect(),
-        };
-        let (candidate, plan) = self.check_cluster(candidate, vsize, &conflicts, sibling.is_some())?;
-        if origin != Origin::Block && options.require_standard {
-            self.check_parents_dust(tx, &parents)?;
+        if sibling.is_some() && origin != Origin::Relay {
+            return Err(MempoolError::Truc(truc::SECOND_CHILD));
         }
-        self.check_scripts(tx, &spent, view)?;
+        conflicts.extend(sibling);
         let tested = Tested { txid, wtxid, vsize, fee };
-        Ok(Checked { tested, fee_delta, adjusted_weight, sigop_cost, candidate, plan })
+        let sibling = sibling.is_some();
+        Ok(Facts { tested, fee_delta, adjusted_weight, sigop_cost, spent, conflicts, sibling, parents })
+    }
+
+    /// The parents of `tx` that are here.
+    fn parents_of(&self, tx: &Transaction) -> BTreeSet<Slot> {
+        tx.inputs.iter().filter_map(|input| self.by_txid.get(&input.prevout.txid)).copied().collect()
     }
 
     /// Which error a missing output is: the transaction may be in the chain already.
@@ -289,66 +308,89 @@ impl Mempool {
         Ok(())
     }
 
-    /// Replacement by fee (reference client's rules 3 to 5 and its diagram check), and the cluster's limits.
-    fn check_cluster(
+    /// Where the transaction would stand: replacement by fee (reference client's rules 3 to 5 and its diagram check),
+    /// and the cluster's limits.
+    pub(super) fn check_cluster(
         &self,
-        mut candidate: Candidate,
-        vsize: usize,
-        conflicts: &BTreeSet<Slot>,
-        sibling: bool,
+        tx: &Transaction,
+        facts: &Facts,
     ) -> Result<(Candidate, Plan), MempoolError> {
-        let max_weight = self.options.max_cluster_vsize() as u64 * 4;
-        if conflicts.is_empty() {
-            let plan = self.graph.plan(Some(&candidate), &[], max_weight);
+        // Asked anew: of a package, parents have come since.
+        let parents = self.parents_of(tx);
+        let mut candidate = Candidate { rate: facts.rate(), parents: parents.iter().copied().collect() };
+        if facts.conflicts.is_empty() {
+            let plan = self.graph.plan(Some(&candidate), &[], self.options.max_cluster_weight());
             return plan.map(|plan| (candidate, plan)).map_err(|_| MempoolError::ClusterTooLarge);
         }
-        let clusters: BTreeSet<u64> = conflicts.iter().map(|slot| self.graph.cluster_of(*slot)).collect();
-        if clusters.len() > MAX_REPLACED_CLUSTERS {
-            return Err(MempoolError::TooManyReplacements { clusters: clusters.len(), sibling });
-        }
-        let removed = self.with_descendants(conflicts.iter().copied());
-        let replaced: i64 =
-            removed.iter().map(|slot| self.graph.get(*slot).modified_fee()).fold(0, i64::saturating_add);
-        let relay = self.options.incremental.fee(vsize as u64);
-        let fee = candidate.rate.fee;
-        if fee < replaced || fee.saturating_sub(replaced) < relay {
-            return Err(MempoolError::ReplacementFee { fee, replaced, relay, sibling });
-        }
-        let all_parents = candidate.parents.clone();
+        let removed = self.check_replaced(facts.conflicts.iter().copied(), facts.rate(), facts.sibling)?;
         candidate.parents.retain(|parent| !removed.contains(parent));
         let plan = self
             .graph
-            .plan(Some(&candidate), &removed, max_weight)
+            .plan(Some(&candidate), &removed, self.options.max_cluster_weight())
             .map_err(|_| MempoolError::ClusterTooLarge)?;
-        let (mut new, mut old) = (plan.new_chunks(), self.graph.old_chunks(&plan));
-        if compare_diagrams(&mut new, &mut old) != Some(std::cmp::Ordering::Greater) {
-            return Err(MempoolError::ReplacementDiagram);
-        }
+        self.check_diagram(&plan, &[])?;
         // What it conflicts with must not be among its ancestors.
-        let ancestors = all_parents.iter().flat_map(|parent| self.graph.ancestors(*parent));
-        for slot in ancestors {
-            if conflicts.contains(&slot) {
+        for slot in parents.iter().flat_map(|parent| self.graph.ancestors(*parent)) {
+            if facts.conflicts.contains(&slot) {
                 return Err(MempoolError::SpendsConflicting(self.graph.get(slot).txid));
             }
         }
         Ok((candidate, plan))
     }
 
-    /// Dust of a parent must be spent: it is there only for this child.
-    fn check_parents_dust(&self, tx: &Transaction, parents: &BTreeSet<Slot>) -> Result<(), MempoolError> {
-        for parent in parents {
-            let parent = self.graph.get(*parent);
-            for vout in policy::dust_outputs(&parent.tx, self.options.standard.dust_rate) {
-                let dust = OutPoint { txid: parent.txid, vout: vout as u32 };
-                if !tx.inputs.iter().any(|input| input.prevout == dust) {
-                    return Err(MempoolError::DustUnspent(parent.txid));
-                }
+    /// What would go for something that pays `rate` and replaces `conflicts`, where that pays enough.
+    pub(super) fn check_replaced(
+        &self,
+        conflicts: impl Iterator<Item = Slot> + Clone,
+        rate: FeeSize,
+        sibling: bool,
+    ) -> Result<Vec<Slot>, MempoolError> {
+        let clusters: BTreeSet<u64> = conflicts.clone().map(|slot| self.graph.cluster_of(slot)).collect();
+        if clusters.len() > MAX_REPLACED_CLUSTERS {
+            return Err(MempoolError::TooManyReplacements { clusters: clusters.len(), sibling });
+        }
+        let removed = self.with_descendants(conflicts);
+        let replaced: i64 =
+            removed.iter().map(|slot| self.graph.get(*slot).modified_fee()).fold(0, i64::saturating_add);
+        let relay = self.options.incremental.fee(rate.weight.div_ceil(4));
+        let fee = rate.fee;
+        if fee < replaced || fee.saturating_sub(replaced) < relay {
+            return Err(MempoolError::ReplacementFee { fee, replaced, relay, sibling });
+        }
+        Ok(removed)
+    }
+
+    /// That fees are better at every size once `plan` is carried out and `more` chunks are there.
+    pub(super) fn check_diagram(&self, plan: &Plan, more: &[FeeSize]) -> Result<(), MempoolError> {
+        let (mut new, mut old) = (plan.new_chunks(), self.graph.old_chunks(plan));
+        new.extend(more);
+        match compare_diagrams(&mut new, &mut old) {
+            Some(std::cmp::Ordering::Greater) => Ok(()),
+            _ => Err(MempoolError::ReplacementDiagram),
+        }
+    }
+
+    /// Where `tx` spends `parent`, it must spend its dust: that is there only for this child.
+    pub(super) fn check_dust_spent(
+        &self,
+        tx: &Transaction,
+        parent: &Transaction,
+    ) -> Result<(), MempoolError> {
+        let mut dust = policy::dust_outputs(parent, self.options.standard.dust_rate).peekable();
+        if dust.peek().is_none() {
+            return Ok(());
+        }
+        let txid = parent.txid();
+        for vout in dust {
+            let dust = OutPoint { txid, vout: vout as u32 };
+            if !tx.inputs.iter().any(|input| input.prevout == dust) {
+                return Err(MempoolError::DustUnspent(txid));
             }
         }
         Ok(())
     }
 
-    fn check_scripts(
+    pub(super) fn check_scripts(
         &self,
         tx: &Transaction,
         spent: &[Utxo],
@@ -361,5 +403,19 @@ impl Mempool {
                 .map_err(|error| MempoolError::Script { input: index, outpoint: input.prevout, error })?;
         }
         Ok(())
+    }
+}
+
+/// That the transaction does not pay more than its sender allows.
+pub(super) fn check_max_rate(facts: &Facts, max_rate: Option<FeeRate>) -> Result<(), MempoolError> {
+    let vsize = facts.tested.vsize as i64;
+    match max_rate {
+        Some(max)
+            if i128::from(facts.rate().fee) * 1_000
+                > i128::from(max.to_sat_per_kvb()) * i128::from(vsize) =>
+        {
+            Err(MempoolError::MaxRateExceeded { fee: facts.tested.fee, vsize: facts.tested.vsize })
+        }
+        _ => Ok(()),
     }
 }

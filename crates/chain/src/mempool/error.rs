@@ -90,13 +90,13 @@ pub enum MempoolError {
     /// Its cluster would be larger than 64 transactions or 101 kvB.
     #[error("would make a cluster of more than 64 transactions or 101 kvB")]
     ClusterTooLarge,
-    /// It pays more than its sender allows.
-    #[error("pays {fee}, more than the {max} allowed")]
-    MaxFeeExceeded {
+    /// It pays a higher rate than its sender allows.
+    #[error("pays {fee} for {vsize} virtual bytes, a higher rate than allowed")]
+    MaxRateExceeded {
         /// The fee.
         fee: Amount,
-        /// The bound.
-        max: Amount,
+        /// Virtual bytes.
+        vsize: usize,
     },
     /// An input's script does not hold, by consensus or by the rules of standard transactions.
     #[error("input {input}, which spends {outpoint}: {error}")]
@@ -108,15 +108,9 @@ pub enum MempoolError {
         /// Why the script failed.
         error: ScriptError,
     },
-    /// A package of too many transactions.
-    #[error("a package of {0} transactions; 25 are the most")]
-    PackageTooLarge(usize),
-    /// Another transaction of its package was refused.
-    #[error("another transaction of the package was refused")]
-    PackageFailed,
-    /// What is only taken together with others may replace nothing.
-    #[error("a package that pays only as a whole replaces nothing, and this would")]
-    PackageReplaces,
+    /// Transactions that are judged together, but not to be taken, may replace nothing.
+    #[error("it would replace a transaction, which is not judged for several together")]
+    ReplacementNotTested,
     /// There was no room, and everything else pays better.
     #[error("the mempool is full of transactions that pay better")]
     Full,
@@ -152,11 +146,9 @@ impl MempoolError {
             Self::ReplacementDiagram => "replacement-failed",
             Self::SpendsConflicting(_) => "bad-txns-spends-conflicting-tx",
             Self::ClusterTooLarge => "too-large-cluster",
-            Self::MaxFeeExceeded { .. } => "max-fee-exceeded",
+            Self::MaxRateExceeded { .. } => "max feerate exceeded",
             Self::Script { error, .. } => return format!("mempool-script-verify-flag-failed ({error})"),
-            Self::PackageTooLarge(_) => "package-too-many-transactions",
-            Self::PackageFailed => "transaction failed",
-            Self::PackageReplaces => "bip125-replacement-disallowed",
+            Self::ReplacementNotTested => "bip125-replacement-disallowed",
             Self::Full => "mempool full",
             Self::Store(_) => "error",
         }

@@ -15,7 +15,7 @@ use super::linearize::{FeeSize, MAX_CLUSTER_COUNT, Node, linearize};
 
 /// Place of an entry; reused after it is gone.
 pub(crate) type Slot = u32;
-type ClusterId = u64;
+pub(super) type ClusterId = u64;
 
 /// A transaction in the mempool.
 #[derive(Clone, Debug)]
@@ -97,9 +97,9 @@ const ENTRY_BYTES: usize = 600;
 
 /// Transactions in mining order, and where each chunk ends.
 #[derive(Clone, Debug, Default)]
-struct Cluster {
-    txs: Vec<Slot>,
-    chunks: Vec<(usize, FeeSize)>,
+pub(super) struct Cluster {
+    pub(super) txs: Vec<Slot>,
+    pub(super) chunks: Vec<(usize, FeeSize)>,
 }
 
 /// A chunk's place among all: the best feerate first, chunks of one cluster in their order.
@@ -136,8 +136,6 @@ impl Eq for ChunkKey {}
 pub(crate) struct Candidate {
     pub rate: FeeSize,
     pub parents: Vec<Slot>,
-    /// Entries that spend it already: only where its block was disconnected.
-    pub children: Vec<Slot>,
 }
 
 /// A cluster would have more transactions, or more weight, than it may.
@@ -167,7 +165,7 @@ impl Plan {
 pub(crate) struct Graph {
     slots: Vec<Option<Entry>>,
     free: Vec<Slot>,
-    clusters: HashMap<ClusterId, Cluster>,
+    pub(super) clusters: HashMap<ClusterId, Cluster>,
     next_cluster: ClusterId,
     order: BTreeSet<ChunkKey>,
 }
@@ -251,9 +249,20 @@ impl Graph {
         removed: &[Slot],
         max_weight: u64,
     ) -> Result<Plan, ClusterTooLarge> {
-        let neighbours = candidate.iter().flat_map(|new| new.parents.iter().chain(&new.children));
+        let neighbours = candidate.iter().flat_map(|new| &new.parents);
         let affected: BTreeSet<ClusterId> =
             neighbours.chain(removed).map(|slot| self.get(*slot).cluster).collect();
+        self.plan_clusters(affected, candidate, removed, max_weight)
+    }
+
+    /// [`Graph::plan`], of these clusters.
+    pub(super) fn plan_clusters(
+        &self,
+        affected: BTreeSet<ClusterId>,
+        candidate: Option<&Candidate>,
+        removed: &[Slot],
+        max_weight: u64,
+    ) -> Result<Plan, ClusterTooLarge> {
         let gone: HashSet<Slot> = removed.iter().copied().collect();
         let mut left: Vec<Slot> = affected.iter().flat_map(|id| &self.clusters[id].txs).copied().collect();
         left.retain(|slot| !gone.contains(slot));
@@ -267,7 +276,7 @@ impl Graph {
         let mut placed: HashSet<Slot> = HashSet::new();
         if let Some(new) = candidate {
             let mut members = Vec::new();
-            for &slot in new.parents.iter().chain(&new.children) {
+            for &slot in &new.parents {
                 self.collect(slot, &gone, &mut placed, &mut members);
             }
             plan.clusters.push(self.ordered(members, Some(new), max_weight)?);
@@ -324,11 +333,6 @@ impl Graph {
             .map(|entry| Node { rate: entry.rate(), parents: set(&entry.parents) })
             .collect();
         if let Some(new) = new {
-            for slot in &new.children {
-                if let Some(at) = index.get(slot) {
-                    nodes[*at].parents |= 1 << members.len();
-                }
-            }
             nodes.push(Node { rate: new.rate, parents: set(&new.parents) });
         }
         let result = linearize(&nodes);
@@ -379,11 +383,7 @@ impl Graph {
         for parent in &candidate.parents {
             self.get_mut(*parent).children.push(slot);
         }
-        for child in &candidate.children {
-            self.get_mut(*child).parents.push(slot);
-        }
         entry.parents = candidate.parents;
-        entry.children = candidate.children;
         self.slots[slot as usize] = Some(entry);
         slot
     }

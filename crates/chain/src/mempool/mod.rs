@@ -15,6 +15,7 @@ mod graph;
 mod linearize;
 mod package;
 mod query;
+mod rejoin;
 mod truc;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -28,7 +29,7 @@ pub use error::MempoolError;
 pub use graph::Entry;
 use graph::{Graph, Slot};
 pub use linearize::{FeeSize, MAX_CLUSTER_COUNT};
-pub use package::MAX_PACKAGE_COUNT;
+pub use package::{MAX_PACKAGE_COUNT, PackageError, PackageReport, PackageVerdict};
 pub use query::{EntryInfo, MempoolInfo};
 
 use crate::policy::{self, FeeRate, Standard};
@@ -69,6 +70,11 @@ impl MempoolOptions {
     /// Virtual bytes of a cluster at most.
     pub const fn max_cluster_vsize(&self) -> usize {
         self.standard.max_weight / 4 + CLUSTER_EXTRA_VSIZE
+    }
+
+    /// Weight units of a cluster at most.
+    const fn max_cluster_weight(&self) -> u64 {
+        self.max_cluster_vsize() as u64 * 4
     }
 
     /// The defaults for a coin: the reference client's, with the coin's own least fee.
@@ -176,7 +182,7 @@ impl Mempool {
         if self.get(&txid).is_some_and(has_dust) {
             return false;
         }
-        let total = self.deltas.get(&txid).copied().unwrap_or(0).saturating_add(delta);
+        let total = self.delta(&txid).saturating_add(delta);
         if total == 0 {
             self.deltas.remove(&txid);
         } else if self.deltas.contains_key(&txid) || self.deltas.len() < MAX_DELTAS {
@@ -193,6 +199,11 @@ impl Mempool {
     /// Every delta set by [`Mempool::prioritise`].
     pub fn deltas(&self) -> impl Iterator<Item = (&Txid, i64)> {
         self.deltas.iter().map(|(txid, delta)| (txid, *delta))
+    }
+
+    /// What [`Mempool::prioritise`] added to a transaction, in satoshi.
+    pub fn delta(&self, txid: &Txid) -> i64 {
+        self.deltas.get(txid).copied().unwrap_or(0)
     }
 
     /// The least fee that a transaction must pay at present because the mempool was full.
@@ -324,7 +335,7 @@ impl Mempool {
             .rev()
             .flat_map(|block| block.block.transactions.iter().zip(block.txids.iter().copied()).skip(1));
         for (tx, txid) in returning.filter(|(_, txid)| !mined.contains(txid)) {
-            let accepted = self.accept_from_block(tx, view, now, &mut report);
+            let accepted = self.accept_from_block(tx, view, now);
             match accepted {
                 Ok(txid) => report.returned.push(txid),
                 Err(MempoolError::Store(error)) => return Err(error),
@@ -341,6 +352,8 @@ impl Mempool {
                 report.removed.extend(self.trim(now));
             }
         }
+        let surplus = self.rejoin(&report.returned);
+        report.removed.extend(surplus.into_iter().map(|tx| (tx, Removal::Reorg)));
         let stale = self.invalid_on(view)?;
         let all = self.with_descendants(stale);
         report.removed.extend(self.remove(&all).into_iter().map(|tx| (tx, Removal::Reorg)));
@@ -356,7 +369,7 @@ impl Mempool {
         for slot in self.graph.live() {
             let tx = &self.graph.get(slot).tx;
             let good = self.is_final(tx, view)
-                && match self.spent_outputs(tx, view)? {
+                && match self.spent_outputs(tx, view, &HashMap::new())? {
                     Ok(spent) => self.check_spent(tx, &spent, view).is_ok(),
                     Err(_) => false,
                 };
@@ -371,16 +384,18 @@ impl Mempool {
         rules::is_final(tx, view.tip_height() + 1, view.median_time_past(view.tip_height()))
     }
 
-    /// The outputs that `tx` spends, of the chain or of the mempool; or the first that is not there.
+    /// The outputs that `tx` spends, of the chain, of the mempool or of `package`; or the first that is not there.
     fn spent_outputs(
         &self,
         tx: &Transaction,
         view: &dyn ChainView,
+        package: &HashMap<Txid, &Transaction>,
     ) -> Result<Result<Vec<Utxo>, OutPoint>, StoreError> {
         let mut spent = Vec::with_capacity(tx.inputs.len());
         for input in &tx.inputs {
             let outpoint = input.prevout;
-            let unspent = match self.output(&outpoint) {
+            let of_package = || package.get(&outpoint.txid)?.outputs.get(outpoint.vout as usize);
+            let unspent = match self.output(&outpoint).or_else(of_package) {
                 Some(output) => {
                     Some(Utxo { output: output.clone(), height: view.tip_height() + 1, coinbase: false })
                 }

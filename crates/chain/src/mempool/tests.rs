@@ -268,36 +268,121 @@ fn dust_needs_a_child_and_no_fee() {
     assert_eq!(reason(pool.accept(parent, &view, NOW)), "dust");
 }
 
+/// Offers a package; the short name of what is wrong with all of it, and with each.
+fn offer(pool: &mut Mempool, view: &View, package: &[Transaction]) -> (Option<String>, Vec<Option<String>>) {
+    let report = pool.accept_package(package, None, view, NOW);
+    check_consistent(pool);
+    let reason = |verdict: &Option<PackageVerdict>| match verdict {
+        Some(PackageVerdict::Refused(error)) => Some(error.reject_reason()),
+        Some(_) => None,
+        None => Some("not judged".to_owned()),
+    };
+    (report.error.map(|error| error.reject_reason()), report.verdicts.iter().map(reason).collect())
+}
+
+fn some(reason: &str) -> Option<String> {
+    Some(reason.to_owned())
+}
+
 #[test]
 fn a_child_pays_for_parents_that_come_with_it() {
     let (view, mut pool) = (View::new(), mempool());
-    let reasons = |verdicts: Vec<Result<Accepted, MempoolError>>| {
-        verdicts
-            .into_iter()
-            .map(|verdict| verdict.err().map(|error| error.reject_reason()))
-            .collect::<Vec<_>>()
-    };
     let free = tx(&[coin(1)], &[1_000_000]);
     let child = |fee: i64| tx(&[out(&free, 0)], &[1_000_000 - fee]);
     // 20 satoshi pay for the child but not for both.
-    let low = reasons(pool.accept_package(vec![free.clone(), child(15)], &view, NOW));
-    assert_eq!(low, [Some("transaction failed".to_owned()), Some("min relay fee not met".to_owned())]);
+    let low = offer(&mut pool, &view, &[free.clone(), child(15)]);
+    assert_eq!(low, (some("transaction failed"), vec![some("min relay fee not met"); 2]));
     assert!(pool.is_empty());
     check_consistent(&pool);
-    assert_eq!(reasons(pool.accept_package(vec![free.clone(), child(1_000)], &view, NOW)), [None, None]);
+    assert_eq!(offer(&mut pool, &view, &[free.clone(), child(1_000)]), (None, vec![None, None]));
     assert_eq!(pool.len(), 2);
     // A parent that pays for itself is taken whatever becomes of the child.
     let paying = tx(&[coin(2)], &[900_000]);
     let bad = tx(&[out(&paying, 0)], &[900_001]);
-    let mixed = reasons(pool.accept_package(vec![paying, bad], &view, NOW));
-    assert_eq!(mixed, [None, Some("bad-txns-in-belowout".to_owned())]);
+    let mixed = offer(&mut pool, &view, &[paying, bad]);
+    assert_eq!(mixed, (some("transaction failed"), vec![None, some("bad-txns-in-belowout")]));
     // Dust that only the child may spend, and must.
     let dust = tx(&[coin(3)], &[999_900, 100]);
     let skips = tx(&[out(&dust, 0)], &[900_000]);
     let spends = tx(&[out(&dust, 0), out(&dust, 1)], &[900_000]);
-    let skipped = reasons(pool.accept_package(vec![dust.clone(), skips], &view, NOW));
-    assert_eq!(skipped[1], Some("missing-ephemeral-spends".to_owned()));
-    assert_eq!(reasons(pool.accept_package(vec![dust, spends], &view, NOW)), [None, None]);
+    let skipped = offer(&mut pool, &view, &[dust.clone(), skips]);
+    assert_eq!((skipped.0, &skipped.1[1]), (some("unspent-dust"), &some("missing-ephemeral-spends")));
+    assert_eq!(offer(&mut pool, &view, &[dust, spends]), (None, vec![None, None]));
+}
+
+#[test]
+fn a_parent_and_a_child_replace_what_pays_less_than_both() {
+    let (view, mut pool) = (View::new(), mempool());
+    let old = tx(&[coin(1)], &[999_000]);
+    let of_old = tx(&[out(&old, 0)], &[998_000]);
+    for tx in [&old, &of_old] {
+        pool.accept(tx.clone(), &view, NOW).unwrap();
+    }
+    let parent = tx(&[coin(1)], &[999_999]);
+    let child = |fee: i64| tx(&[out(&parent, 0)], &[999_999 - fee]);
+    let refused = |why: &str| some(&format!("package RBF failed: {why}"));
+    let low = offer(&mut pool, &view, &[parent.clone(), child(1_500)]);
+    assert_eq!(low.0, refused("insufficient anti-DoS fees"));
+    assert!(pool.contains(&of_old.txid()), "nothing is replaced by what is refused");
+    // A child with another parent in the mempool is not of the package alone.
+    let other = tx(&[coin(2)], &[900_000]);
+    pool.accept(other.clone(), &view, NOW).unwrap();
+    let joined = tx(&[out(&parent, 0), out(&other, 0)], &[1_000_000]);
+    let joined = offer(&mut pool, &view, &[parent.clone(), joined]);
+    assert_eq!(joined.0, refused("new transaction cannot have mempool ancestors"));
+
+    let report = pool.accept_package(&[parent.clone(), child(5_000)], None, &view, NOW);
+    assert_eq!(report.error, None);
+    let gone: Vec<_> = report.removed.iter().map(|(tx, why)| (tx.txid(), *why)).collect();
+    assert!(
+        gone.contains(&(old.txid(), Removal::Replaced)) && gone.contains(&(of_old.txid(), Removal::Replaced))
+    );
+    assert!(pool.contains(&parent.txid()) && pool.contains(&child(5_000).txid()));
+    check_consistent(&pool);
+}
+
+#[test]
+fn dependent_transactions_are_judged_without_being_taken() {
+    let (view, mut pool) = (View::new(), mempool());
+    let before = pool.changes();
+    let first = tx(&[coin(1)], &[999_000]);
+    let second = tx(&[out(&first, 0)], &[998_000]);
+    let third = tx(&[out(&second, 0)], &[998_001]);
+    let report = pool.test_package(&[first.clone(), second.clone(), third], &view, NOW);
+    assert_eq!(report.error, Some(PackageError::Transaction));
+    assert!(matches!(report.verdicts[2], Some(PackageVerdict::Refused(MempoolError::Tx(_)))));
+    let report = pool.test_package(&[first.clone(), second.clone()], &view, NOW);
+    assert!(report.error.is_none() && report.verdicts.iter().all(Option::is_some));
+    let unsorted = pool.test_package(&[second.clone(), first.clone()], &view, NOW);
+    assert_eq!(unsorted.error, Some(PackageError::NotSorted));
+    assert!(pool.is_empty() && pool.changes() == before);
+    pool.accept(first.clone(), &view, NOW).unwrap();
+    let rival = tx(&[coin(1)], &[900_000]);
+    let report = pool.test_package(&[rival.clone(), tx(&[out(&rival, 0)], &[800_000])], &view, NOW);
+    assert!(matches!(report.verdicts[0], Some(PackageVerdict::Refused(MempoolError::ReplacementNotTested))));
+    check_consistent(&pool);
+}
+
+/// A parent comes back under more children than a cluster may have: the best 63 stay.
+#[test]
+fn a_reorganisation_keeps_the_best_of_a_cluster_too_large() {
+    let (mut view, mut pool) = (View::new(), mempool());
+    let parent = tx(&[coin(1)], &[10_000; 70]);
+    let output = |vout: usize| Utxo { output: parent.outputs[vout].clone(), height: 200, coinbase: false };
+    for vout in 0..70 {
+        view.coins.insert(out(&parent, vout as u32), output(vout));
+    }
+    let child = |vout: u32| tx(&[out(&parent, vout)], &[9_000 - 10 * i64::from(vout)]);
+    let grandchild = tx(&[out(&child(0), 0)], &[1_000]);
+    (0..70).for_each(|vout| drop(pool.accept(child(vout), &view, NOW).unwrap()));
+    pool.accept(grandchild.clone(), &view, NOW).unwrap();
+    (0..70).for_each(|vout| drop(view.coins.remove(&out(&parent, vout))));
+    let change = Connected { disconnected: vec![block(vec![parent.clone()])], ..Connected::default() };
+    let report = pool.on_tip_changed(&change, &view, NOW).unwrap();
+    assert_eq!((report.returned, pool.len(), report.removed.len()), (vec![parent.txid()], 64, 8));
+    // Child 0 pays least, but its own child pays for it.
+    assert!(pool.contains(&grandchild.txid()));
+    assert!((1..=8).all(|vout| !pool.contains(&child(vout).txid())));
     check_consistent(&pool);
 }
 

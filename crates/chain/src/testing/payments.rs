@@ -2,6 +2,7 @@
 //! other nodes.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use lode_primitives::{Amount, Block, OutPoint, ScriptBuf, Transaction, TxOut, Witness, hash160};
 use lode_script::{SighashType, TapLeaf, TxSighashes, build, sign, tapleaf_hash};
@@ -63,8 +64,13 @@ fn script_path_key() -> (XOnlyPublicKey, bool) {
 /// A script of each kind in turn: P2PK, P2PKH, bare multisig, P2SH, P2WPKH in P2SH, P2WSH in P2SH, P2WPKH, P2WSH,
 /// P2TR by key, P2TR by script, P2A.
 pub fn script(kind: usize) -> ScriptBuf {
+    static SCRIPTS: LazyLock<[ScriptBuf; KINDS]> = LazyLock::new(|| std::array::from_fn(make_script));
+    SCRIPTS[kind % KINDS].clone()
+}
+
+fn make_script(kind: usize) -> ScriptBuf {
     let hash = hash160(&public(&key()));
-    match kind % KINDS {
+    match kind {
         0 => build::p2pk(&public(&key())),
         1 => build::p2pkh(&hash),
         2 => one_of_two(),
@@ -161,9 +167,11 @@ pub fn outputs(tx: &Transaction) -> Vec<Owned> {
 /// Payments of two inputs and two outputs each, from the front of `owned` to its end.
 pub fn payments(owned: &mut VecDeque<Owned>, count: usize) -> Vec<Transaction> {
     let mut made = Vec::with_capacity(count);
-    for kind in 0..count.min(owned.len() / 2) {
+    for _ in 0..count.min(owned.len() / 2) {
         let spent: Vec<Owned> = owned.drain(..2).collect();
-        let tx = pay(&spent, 2, kind + spent[0].0.vout as usize);
+        // By chance, but the same each time.
+        let kind = usize::from(spent[0].0.txid.0[0]);
+        let tx = pay(&spent, 2, kind);
         owned.extend(outputs(&tx));
         made.push(tx);
     }

@@ -1,9 +1,10 @@
 //! The two mempools through the same hours: chains, replacements, priorities, blocks and reorganisations.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use lode_chain::mempool::{Mempool, MempoolOptions, Removal};
+use lode_chain::mempool::{Mempool, MempoolOptions, PackageError, PackageVerdict, Removal};
 use lode_chain::template::{self, BlockTemplate, TemplateOptions};
 use lode_chain::{Connected, testing};
 use lode_primitives::{
@@ -34,6 +35,39 @@ fn now() -> u32 {
 /// An output that may be spent, and what it holds.
 type Coin = (OutPoint, i64);
 
+/// A verdict of Lode's in the words of [`described_by_core`].
+fn described(verdict: Option<&PackageVerdict>) -> String {
+    match verdict {
+        None => "not judged".to_owned(),
+        Some(PackageVerdict::Refused(error)) => error.reject_reason(),
+        Some(PackageVerdict::OtherWitness(wtxid)) => format!("other {wtxid}"),
+        Some(PackageVerdict::Here(tested)) => format!("allowed, {} vB, {}", tested.vsize, tested.fee),
+        Some(PackageVerdict::Taken { tested, fee, vsize, includes }) => {
+            let rate = Amount::from_sat(fee * 1_000 / *vsize as i64);
+            let includes: Vec<String> = includes.iter().map(ToString::to_string).collect();
+            format!("allowed, {} vB, {}, at {rate} with {}", tested.vsize, tested.fee, includes.join(" "))
+        }
+    }
+}
+
+/// A member of the peer's answer to `submitpackage` or `testmempoolaccept`.
+fn described_by_core(answer: &Value) -> String {
+    if let Some(error) = answer["error"].as_str() {
+        return error.split(", ").next().unwrap().replace("package-not-validated", "not judged");
+    }
+    if let Some(wtxid) = answer["other-wtxid"].as_str() {
+        return format!("other {wtxid}");
+    }
+    let amount = |value: &Value| value.to_string().parse::<Amount>().unwrap();
+    let fees = &answer["fees"];
+    let mut text = format!("allowed, {} vB, {}", answer["vsize"], amount(&fees["base"]));
+    if let Some(includes) = fees["effective-includes"].as_array() {
+        let includes: Vec<&str> = includes.iter().filter_map(Value::as_str).collect();
+        text += &format!(", at {} with {}", amount(&fees["effective-feerate"]), includes.join(" "));
+    }
+    text
+}
+
 struct Game {
     bench: Bench,
     mempool: Mempool,
@@ -48,9 +82,10 @@ struct Game {
     largest_cluster: usize,
     /// The chain when the game began.
     first_height: Height,
-    /// A reorganisation joined clusters beyond the limit: which transactions are given up then is each program's own
-    /// choice, so the game ends.
+    /// A reorganisation joined clusters beyond the limit, so that transactions were given up.
     overgrown: bool,
+    /// Other ones were given up by each: of two orders of a cluster that are equally good, each has its own.
+    parted: bool,
     /// Unix seconds; both mempools live by it.
     clock: u32,
 }
@@ -144,8 +179,10 @@ impl Game {
 
     /// A parent that pays little or nothing, and a child that may pay for both, offered as a package.
     fn offer_package(&mut self) {
-        let free = |(outpoint, _): &&Coin| self.mempool.spender(outpoint).is_none();
-        let coins: Vec<Coin> = self.confirmed.iter().filter(free).copied().collect();
+        // Sometimes one that is spent already: the two may take its place.
+        let rivals = self.rng.random_bool(0.4);
+        let fits = |(outpoint, _): &&Coin| self.mempool.spender(outpoint).is_some() == rivals;
+        let coins: Vec<Coin> = self.confirmed.iter().filter(fits).copied().collect();
         let Some((prevout, sat)) = coins.choose(&mut self.rng).copied() else { return };
         if !self.bench.chain.has_utxo(&prevout).unwrap() {
             return;
@@ -158,8 +195,9 @@ impl Game {
         let txid = parent.txid();
         let spent = if rng.random_bool(0.7) { 2 } else { 1 };
         let prevouts: Vec<_> = (0..spent).map(|vout| OutPoint { txid, vout }).collect();
+        let child_fee = if rivals { rng.random_range(0..9_000) } else { rng.random_range(0..60) };
         let mut child = testing::spend(&prevouts, &[sat / 2]);
-        child.outputs[0].value = Amount::from_sat(sat - dust - fee - rng.random_range(0..60));
+        child.outputs[0].value = Amount::from_sat(sat - dust - fee - child_fee);
         child.version = if rng.random_ratio(1, 8) { 5 - parent.version } else { parent.version };
         for tx in [&mut parent, &mut child] {
             tx.inputs.iter_mut().for_each(|input| input.witness = Witness(vec![vec![0x51]]));
@@ -168,17 +206,75 @@ impl Game {
         // The child was made for the parent's id before its outputs' scripts were set.
         let txid = parent.txid();
         child.inputs.iter_mut().for_each(|input| input.prevout.txid = txid);
-        let package = [&parent, &child].map(|tx| hex::encode(tx.to_bytes()));
-        self.bench.strict.rpc("submitpackage", json!([package]));
-        let verdicts = self.mempool.accept_package(vec![parent, child], &self.bench.chain, self.clock);
-        let kinds: Vec<_> = verdicts
-            .iter()
-            .map(|verdict| {
-                verdict.as_ref().map_or_else(|error| error.reject_reason(), |_| "taken".to_owned())
-            })
-            .collect();
-        *self.tally.entry(format!("package: {}; {}", kinds[0], kinds[1])).or_default() += 1;
+        self.submit_package(&[parent, child]);
         self.compare();
+    }
+
+    /// A package given to both, and the answers compared member by member.
+    fn submit_package(&mut self, package: &[Transaction]) {
+        let bytes: Vec<String> = package.iter().map(|tx| hex::encode(tx.to_bytes())).collect();
+        let core = self.bench.strict.rpc("submitpackage", json!([bytes, 0]));
+        let own = self.mempool.accept_package(package, None, &self.bench.chain, self.clock);
+        let reason = |text: &Value| text.as_str().unwrap_or("success").split(", ").next().unwrap().to_owned();
+        let own_reason = own.error.map_or_else(|| "success".to_owned(), |error| error.reject_reason());
+        self.same("package", own_reason.clone(), reason(&core["package_msg"]));
+        *self.tally.entry(format!("package: {own_reason}")).or_default() += 1;
+        for (tx, verdict) in package.iter().zip(&own.verdicts) {
+            let theirs = &core["tx-results"][tx.wtxid().to_string()];
+            self.same("of a package", described(verdict.as_ref()), described_by_core(theirs));
+        }
+        let replaced = |(tx, why): &(_, Removal)| -> Option<String> {
+            let tx: &Arc<Transaction> = tx;
+            (*why == Removal::Replaced).then(|| tx.txid().to_string())
+        };
+        let own: BTreeSet<String> = own.removed.iter().filter_map(replaced).collect();
+        let core = core["replaced-transactions"].as_array().unwrap();
+        self.same("replaced", own, core.iter().map(|txid| txid.as_str().unwrap().to_owned()).collect());
+    }
+
+    /// Transactions that spend one another, judged by both without being taken.
+    fn test_package(&mut self) {
+        let mut package = vec![self.random_tx()];
+        for _ in 0..self.rng.random_range(1..4) {
+            let mut next = self.random_tx();
+            let parent = package.choose(&mut self.rng).unwrap();
+            let vout = self.rng.random_range(0..parent.outputs.len()) as u32;
+            next.inputs[0].prevout = OutPoint { txid: parent.txid(), vout };
+            let most = parent.outputs[vout as usize].value.to_sat() / next.outputs.len() as i64;
+            let fee = self.rng.random_range(0..60);
+            for output in next.outputs.iter_mut().filter(|output| output.value > Amount::ZERO) {
+                output.value = Amount::from_sat((most - fee).max(400));
+            }
+            next.inputs.truncate(self.rng.random_range(1..=next.inputs.len()));
+            if self.rng.random_bool(0.7) {
+                next.version = parent.version;
+            }
+            package.push(next);
+        }
+        if self.rng.random_ratio(1, 20) {
+            package.reverse();
+        }
+        let bytes: Vec<String> = package.iter().map(|tx| hex::encode(tx.to_bytes())).collect();
+        let core = self.bench.strict.rpc("testmempoolaccept", json!([bytes, 0]));
+        let own = self.mempool.test_package(&package, &self.bench.chain, self.clock);
+        let error = own.error.filter(PackageError::is_of_package).map(|error| error.reject_reason());
+        let theirs = core[0]["package-error"].as_str();
+        let theirs = theirs.map(|error| error.split(", ").next().unwrap().to_owned());
+        self.same("package error", error.clone(), theirs);
+        for (verdict, theirs) in own.verdicts.iter().zip(core.as_array().unwrap()) {
+            let core = match theirs.get("allowed") {
+                None => "not judged".to_owned(),
+                Some(Value::Bool(true)) => described_by_core(theirs),
+                Some(_) => theirs["reject-reason"]
+                    .as_str()
+                    .unwrap()
+                    .replace("missing-inputs", "bad-txns-inputs-missingorspent"),
+            };
+            self.same("tested in a package", described(verdict.as_ref()), core);
+        }
+        let kind = error.unwrap_or_else(|| described(own.verdicts.last().unwrap().as_ref()));
+        let kind = kind.split(',').next().unwrap_or_default();
+        *self.tally.entry(format!("tested package: {kind}")).or_default() += 1;
     }
 
     fn own_txids(&self) -> BTreeSet<String> {
@@ -314,7 +410,7 @@ impl Game {
         assert!(!report.more);
         let change = self.mempool.on_tip_changed(report, &self.bench.chain, self.clock).unwrap();
         // No lock or coinbase is involved here: only a cluster grown too large makes a transaction go.
-        self.overgrown |= change.removed.iter().any(|(_, why)| *why == Removal::Reorg);
+        self.overgrown = change.removed.iter().any(|(_, why)| *why == Removal::Reorg);
         self.same(
             "tip",
             self.bench.chain.tip().hash().to_string(),
@@ -336,6 +432,20 @@ impl Game {
         self.follow(&report);
         *self.tally.entry("blocks taken back".to_owned()).or_default() += report.disconnected.len();
         if self.overgrown {
+            self.parted = self.own_txids() != self.core_txids();
+            let kind = if self.parted { "clusters cut, otherwise" } else { "clusters cut, equally" };
+            *self.tally.entry(kind.to_owned()).or_default() += 1;
+            let fees = self.bench.strict.rpc("getmempoolinfo", json!([]))["total_fee"].to_string();
+            let (own, core) =
+                (self.mempool.info(self.clock).total_fee.to_sat(), fees.parse::<Amount>().unwrap());
+            assert!(
+                own * 10 >= core.to_sat() * 9,
+                "seed {}, step {}: kept {own} of {core}",
+                seed(),
+                self.step
+            );
+        }
+        if self.parted {
             return;
         }
         self.compare();
@@ -386,6 +496,7 @@ fn play(largest_cluster: usize, reorganisations: bool) {
         largest_cluster,
         first_height,
         overgrown: false,
+        parted: false,
         clock: now(),
     };
     game.tick(1);
@@ -400,14 +511,15 @@ fn play(largest_cluster: usize, reorganisations: bool) {
             13..30 => game.compare(),
             30..34 => game.forget_lost(),
             34..38 => game.offer_package(),
+            38..44 => game.test_package(),
             _ => game.offer(),
         }
-        if game.overgrown {
-            println!("ended at step {step}: a reorganisation made a cluster too large");
+        if game.parted {
+            println!("ended at step {step}: from here on the two mempools differ");
             break;
         }
     }
-    if !game.overgrown {
+    if !game.parted {
         game.compare();
     }
     print_tally("mempools", &game.tally);
@@ -422,4 +534,10 @@ fn mempools_with_large_clusters() {
 #[test]
 fn mempools_with_reorganisations() {
     play(5, true);
+}
+
+/// Reorganisations join clusters beyond the limit all the time.
+#[test]
+fn mempools_with_reorganisations_of_large_clusters() {
+    play(usize::MAX, true);
 }

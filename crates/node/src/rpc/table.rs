@@ -43,6 +43,7 @@ pub(crate) const GROUPS: &[(&str, &[Method])] = &[
     ("Blockchain", methods::mempool::METHODS),
     ("Mining", methods::mining::METHODS),
     ("Network", methods::network::METHODS),
+    ("Rawtransactions", methods::package::METHODS),
     ("Rawtransactions", methods::raw::METHODS),
     ("Util", methods::util::METHODS),
 ];

@@ -397,8 +397,11 @@ fn chain_info(node: &Arc<Node>) -> Result<Value, RpcError> {
     });
     if chain.is_pruned() {
         out["pruneheight"] = chain.prune_height().into();
-        out["automatic_pruning"] = true.into();
-        out["prune_target_size"] = (node.prune_mib.unwrap_or(0) << 20).into();
+        let size = node.prune_mib.filter(|mib| *mib != lode_chain::limits::PRUNE_BY_HAND);
+        out["automatic_pruning"] = size.is_some().into();
+        if let Some(mib) = size {
+            out["prune_target_size"] = (mib << 20).into();
+        }
     }
     if let Some(challenge) = node.coin.signet_challenge {
         out["signet_challenge"] = hex::encode(challenge).into();

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use lode_chain::mempool::{EntryInfo, Mempool, MempoolError};
-use lode_primitives::{Amount, OutPoint, Txid};
+use lode_primitives::{Amount, OutPoint, Transaction, Txid};
 use serde_json::{Map, Value, json};
 
 use crate::node::{Node, now};
 use crate::rpc::error::{RpcError, code};
 use crate::rpc::json;
-use crate::rpc::params::{Kind, Params, expect_amount, expect_text, opt, parse_txid, req};
+use crate::rpc::params::{Kind, Params, expect_amount, opt, parse_txid, req};
 use crate::rpc::table::{Method, Run};
 
-/// Transactions in one `testmempoolaccept`, as bitcoind allows.
-const TEST_MAX: usize = 25;
 /// Fee rate in satoshi per 1,000 virtual bytes above which a transaction is taken for a mistake.
 pub(crate) const MAX_FEE_RATE: i64 = 10_000_000;
 
@@ -121,26 +119,13 @@ pub(crate) const METHODS: &[Method] = &[
         about: "Takes a transaction into the mempool and tells the peers.",
         run: Run::Work(send),
     },
-    Method {
-        name: "testmempoolaccept",
-        args: &[
-            req("rawtxs", Kind::Array, "[hex, ...]: the transactions, each judged by itself."),
-            opt(
-                "maxfeerate",
-                Kind::Any,
-                "Refuse a higher fee rate, in coins per kvB; 0 allows any. Default 0.10.",
-            ),
-        ],
-        about: "Says whether transactions would be taken, without taking them.",
-        run: Run::Work(test_accept),
-    },
 ];
 
 fn not_in_mempool() -> RpcError {
     RpcError::not_found("Transaction not in mempool")
 }
 
-fn sat(amount: i64) -> Value {
+pub(super) fn sat(amount: i64) -> Value {
     json::amount(Amount::from_sat(amount))
 }
 
@@ -270,7 +255,7 @@ fn spenders(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
 }
 
 /// A limit on the fee rate in satoshi per 1,000 virtual bytes; 0 for none.
-fn max_fee_rate(value: &Value) -> Result<i64, RpcError> {
+pub(super) fn max_fee_rate(value: &Value) -> Result<i64, RpcError> {
     if value.is_null() {
         return Ok(MAX_FEE_RATE);
     }
@@ -281,57 +266,8 @@ fn max_fee_rate(value: &Value) -> Result<i64, RpcError> {
     Ok(rate.to_sat())
 }
 
-fn test_accept(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
-    let given = params.array(0).unwrap_or_default();
-    if given.is_empty() || given.len() > TEST_MAX {
-        return Err(RpcError::parameter(format!(
-            "Array must contain between 1 and {TEST_MAX} transactions."
-        )));
-    }
-    let limit = max_fee_rate(params.value(1))?;
-    let mut transactions = Vec::new();
-    for entry in given {
-        let text = expect_text(entry)?;
-        transactions.push(json::parse_transaction(node.coin, text).map_err(|_| {
-            RpcError::decode(format!("TX decode failed: {text} Make sure the tx has at least one input."))
-        })?);
-    }
-    let state = node.read();
-    let mut verdicts = Vec::new();
-    for tx in &transactions {
-        let mut out = json!({"txid": tx.txid().to_string(), "wtxid": tx.wtxid().to_string()});
-        match state.mempool.test(tx, &state.chain, now()) {
-            Ok(tested) if limit > 0 && tested.fee.to_sat() > fee_at(limit, tested.vsize) => {
-                out["allowed"] = false.into();
-                out["reject-reason"] = "max-fee-exceeded".into();
-            }
-            Ok(tested) => {
-                let rate = tested.fee.to_sat().saturating_mul(1_000) / (tested.vsize as i64).max(1);
-                out["allowed"] = true.into();
-                out["vsize"] = tested.vsize.into();
-                out["fees"] = json!({
-                    "base": json::amount(tested.fee),
-                    "effective-feerate": sat(rate),
-                    "effective-includes": [tested.wtxid.to_string()],
-                });
-            }
-            Err(MempoolError::MissingInputs(_)) => {
-                out["allowed"] = false.into();
-                out["reject-reason"] = "missing-inputs".into();
-            }
-            Err(error) => {
-                out["allowed"] = false.into();
-                out["reject-reason"] = error.reject_reason().into();
-                out["reject-details"] = format!("{}, {error}", error.reject_reason()).into();
-            }
-        }
-        verdicts.push(out);
-    }
-    Ok(verdicts.into())
-}
-
 /// The fee of so many virtual bytes at a rate, satoshi, rounded up.
-fn fee_at(rate: i64, vsize: usize) -> i64 {
+pub(super) fn fee_at(rate: i64, vsize: usize) -> i64 {
     let product = i128::from(rate) * vsize as i128;
     i64::try_from((product + 999) / 1_000).unwrap_or(i64::MAX)
 }
@@ -343,13 +279,7 @@ fn send(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
         given => expect_amount(given)?,
     };
     let tx = json::parse_transaction(node.coin, params.required_text(0)?)?;
-    let burnt = |script: &[u8]| lode_script::is_unspendable(script) || !lode_script::has_valid_ops(script);
-    if tx.outputs.iter().any(|output| output.value > burn && burnt(&output.script_pubkey)) {
-        return Err(RpcError::new(
-            code::VERIFY_ERROR,
-            "Unspendable output exceeds maximum configured by user (maxburnamount)",
-        ));
-    }
+    check_burn(&tx, burn)?;
     let txid = tx.txid();
     {
         let state = node.read();
@@ -379,6 +309,18 @@ fn send(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
     }
     node.send_transaction(tx).map_err(|error| refused(&error))?;
     Ok(txid.to_string().into())
+}
+
+/// That no output that nobody can spend has more than `most`.
+pub(super) fn check_burn(tx: &Transaction, most: Amount) -> Result<(), RpcError> {
+    let burnt = |script: &[u8]| lode_script::is_unspendable(script) || !lode_script::has_valid_ops(script);
+    if tx.outputs.iter().any(|output| output.value > most && burnt(&output.script_pubkey)) {
+        return Err(RpcError::new(
+            code::VERIFY_ERROR,
+            "Unspendable output exceeds maximum configured by user (maxburnamount)",
+        ));
+    }
+    Ok(())
 }
 
 /// The error for a transaction that was not taken.

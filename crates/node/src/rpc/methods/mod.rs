@@ -6,6 +6,7 @@ pub(super) mod control;
 pub(super) mod mempool;
 pub(super) mod mining;
 pub(super) mod network;
+pub(super) mod package;
 pub(super) mod raw;
 pub(super) mod util;
 pub(super) mod utxo;

@@ -52,14 +52,8 @@ pub(crate) const METHODS: &[Method] = &[
     Method {
         name: "pruneblockchain",
         args: &[req("height", Kind::Number, "Up to this height, or the last block before this Unix time.")],
-        about: "Old blocks are deleted by themselves where the node runs with --prune; asking for it does nothing more.",
-        run: Run::Work(|node, _| {
-            let state = node.read();
-            if !state.chain.is_pruned() {
-                return Err(RpcError::misc("Cannot prune blocks because node is not in prune mode."));
-            }
-            Ok((i64::from(state.chain.prune_height()) - 1).into())
-        }),
+        about: "Deletes old blocks, whole files of them, but never the last 288. Gives the height of the last that is gone.",
+        run: Run::Work(prune),
     },
     Method {
         name: "verifytxoutproof",
@@ -68,6 +62,38 @@ pub(crate) const METHODS: &[Method] = &[
         run: Run::Work(verify_proof),
     },
 ];
+
+/// A height this great is a Unix time, as for bitcoind.
+const TIME_FROM: i64 = 1_000_000_000;
+/// A block's time may be so many seconds after it came (reference client: `TIMESTAMP_WINDOW`).
+const TIME_SLACK: i64 = 2 * 60 * 60;
+
+fn prune(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
+    let asked = params.int(0)?.unwrap_or(0);
+    let mut state = node.write();
+    let chain = &mut state.chain;
+    if !chain.is_pruned() {
+        return Err(RpcError::misc("Cannot prune blocks because node is not in prune mode."));
+    }
+    let mut height = asked;
+    if asked < 0 {
+        return Err(RpcError::parameter("Negative block height."));
+    }
+    if asked > TIME_FROM {
+        let since = u32::try_from(asked - TIME_SLACK).unwrap_or(u32::MAX);
+        let first = chain.first_since(since).ok_or_else(|| {
+            RpcError::parameter("Could not find block with at least the specified timestamp.")
+        })?;
+        height = first.into();
+    }
+    let tip = chain.height();
+    let height = u32::try_from(height)
+        .ok()
+        .filter(|height| *height <= tip)
+        .ok_or_else(|| RpcError::parameter("Blockchain is shorter than the attempted prune height."))?;
+    let gone = chain.prune_to(height).map_err(|error| read_failed(&error))?;
+    Ok(gone.map_or(-1, i64::from).into())
+}
 
 fn tx_out(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
     let txid = params.txid(0, "txid")?;
