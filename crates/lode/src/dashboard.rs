@@ -137,10 +137,10 @@ impl Dashboard {
             notices
                 .push("The share log cannot be written: shares are being refused until it can.".to_owned());
         }
-        let (open, most) = (stats.connections.load(Ordering::Relaxed), self.pool.connections_max());
-        if most > 0 && open * 10 >= most * 9 {
-            notices
-                .push(format!("{open} connections of {most} that there can be: raise the open-file limit."));
+        let near = self.pool.limits().into_iter().filter(|limit| limit.is_near());
+        notices.extend(near.map(|limit| format!("{}. New connections are turned away first.", limit.words)));
+        if self.pool.is_draining() {
+            notices.push("The pool is draining: it takes no new connections.".to_owned());
         }
         notices
     }
@@ -312,7 +312,10 @@ impl view::Source for Dashboard {
             if let Some(machine) = machines.get_mut(session.worker.name()) {
                 machine.connected = true;
                 machine.difficulty = session.difficulty.unwrap_or(machine.difficulty);
-                machine.refused += u64::from(session.refused);
+                // Whoever uses this address without bringing it work changes nothing that is shown of it.
+                if session.accepted > 0 {
+                    machine.refused += u64::from(session.refused);
+                }
             }
         }
         let mut workers: Vec<view::WorkerView> = machines.into_values().collect();

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use lode_pool::load::{LoadOptions, LoadReport, ShareKind, run as run_load};
+use lode_pool::load::{
+    Attack, AttackOptions, ChurnReport, LoadOptions, LoadReport, ShareKind, attack, churn, run as run_load,
+};
 
 /// Put load on a Stratum V1 pool of your own and measure it.
 #[derive(clap::Args)]
@@ -52,6 +54,13 @@ pub(crate) struct Args {
     /// Random lines to send at the end.
     #[arg(long, default_value_t = 0)]
     nonsense: u64,
+    /// Instead of all else: log so many connections in, each to leave at once, and compare memory
+    #[arg(long, default_value_t = 0)]
+    churn: u64,
+    /// Instead of all else: attack with the connections, --seconds long: churn, slow, malformed, low-work, silent; several
+    /// by commas
+    #[arg(long, value_delimiter = ',', value_name = "KINDS")]
+    attack: Vec<Attack>,
     /// The pool's process on this machine, for its memory and processor time.
     #[arg(long)]
     pid: Option<u32>,
@@ -81,6 +90,28 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         nonsense: args.nonsense,
         pid: args.pid,
     };
+    if !args.attack.is_empty() {
+        let report = attack(&AttackOptions {
+            address,
+            kinds: args.attack,
+            attackers: args.connections,
+            sources: args.sources.max(1),
+            user: options.user,
+            time: options.shares_for,
+            pause: Duration::from_secs(1),
+        })?;
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.churn > 0 {
+        let report = churn(&options, args.churn)?;
+        if json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            print_churn(&report);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let report = run_load(&options, |phase| {
         if !json {
             eprintln!("{phase}");
@@ -99,6 +130,17 @@ fn resolve(url: &str) -> anyhow::Result<SocketAddr> {
     let mut addresses =
         host.to_socket_addrs().with_context(|| format!("{host} is not HOST:PORT of a pool"))?;
     addresses.next().with_context(|| format!("{host} has no address"))
+}
+
+fn print_churn(report: &ChurnReport) {
+    println!("logged in and gone {} ({} refused or lost)", report.logins, report.lost);
+    println!("log-ins a second   {:.0}", report.logins_per_second);
+    if let Some(us) = report.cpu_us_per_login {
+        println!("processor a log-in {us:.1} us");
+    }
+    if let Some([before, warm, after]) = report.memory.map(|memory| memory.map(|bytes| bytes / 1024)) {
+        println!("memory             {before} KiB before, {warm} KiB after a tenth, {after} KiB at the end");
+    }
 }
 
 fn print(report: &LoadReport) {

@@ -1,6 +1,7 @@
 //! The `lode` program: command line, config, wiring, progress and exit. Each command is a module of its own with an
 //! `Args` struct and a `run`; this file only says which there are.
 
+mod admin;
 mod cli;
 mod config;
 mod dashboard;
@@ -43,6 +44,8 @@ enum Command {
     Mine(lode_miner::MineArgs),
     /// Ask a node by JSON-RPC
     Cli(cli::Args),
+    /// Ask a running pool who is connected, ban, unban, set difficulties
+    Admin(admin::Args),
     /// Put load on a Stratum V1 pool of your own and measure it
     Load(load::Args),
     /// Read the share log
@@ -66,6 +69,7 @@ impl Command {
             Self::Pool(args) => pool::run(args),
             Self::Node(args) => node::run(args),
             Self::Mine(args) => mine::run(args),
+            Self::Admin(args) => admin::run(args),
             Self::Load(args) => load::run(args),
             Self::Log(args) => log::run(args),
             Self::Cli(args) => cli::run(args),

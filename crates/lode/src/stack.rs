@@ -66,7 +66,11 @@ impl Stack {
             ledger,
             solo: settings.payout.window == WindowName::Solo,
             upstream: Nodes { sources: sources.clone(), watch: watch.clone() },
+            directory: Some(directory.clone()),
         })?;
+        if let Err(error) = crate::admin::serve(&directory, pool.clone()) {
+            tracing::warn!("`lode admin` will not reach this pool: {error:#}");
+        }
         let dashboard = Dashboard::new(settings, &pool, &sources, &watch);
         let server = lode_web::Server::bind(settings.web.bind, Arc::new(dashboard), metrics()).await?;
         let web = server.address()?;

@@ -20,7 +20,7 @@ const STATUS_EVERY: Duration = Duration::from_secs(10);
 /// What `lode mine` takes. The short flags are those of other CPU miners.
 #[derive(Clone, Debug, clap::Args)]
 pub struct MineArgs {
-    /// The pool: stratum+tcp://HOST:PORT; or a node to mine alone with: http://USER:PASSWORD@HOST:PORT
+    /// The pool: stratum+tcp://HOST:PORT, or stratum+ssl:// where it is to be encrypted; or a node to mine alone with: http://USER:PASSWORD@HOST:PORT
     #[arg(short = 'o', long, value_name = "URL", required_unless_present = "benchmark")]
     pub url: Option<WorkUrl>,
     /// User name; at Lode's pool the address to be paid, a dot, and a name for this machine

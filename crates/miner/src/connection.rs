@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use lode_pow::PowAlgorithm;
 use lode_stratum::{LineSplitter, MAX_SERVER_LINE};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -14,7 +14,7 @@ use crate::client::{Client, Happening};
 use crate::crew::Crew;
 use crate::stats::Stats;
 use crate::work::Share;
-use crate::{Event, PoolUrl};
+use crate::{Event, PoolUrl, tls};
 
 /// Longest wait for a connection to be made.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(15);
@@ -53,10 +53,15 @@ impl Station<'_> {
     }
 }
 
+/// A connection to a pool, encrypted or not.
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
 /// Connects and mines until the connection ends. Cancel safe: dropping it leaves the crew to be told by the caller.
 pub(crate) async fn mine(url: &PoolUrl, client: &mut Client, station: &mut Station<'_>) -> End {
     let connect = timeout(CONNECT_WAIT_MAX, TcpStream::connect((url.host(), url.port()))).await;
-    let mut stream = match connect {
+    let stream = match connect {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return End::Lost(format!("cannot connect to {url}: {error}")),
         Err(_) => return End::Lost(format!("{url} did not answer in {} s", CONNECT_WAIT_MAX.as_secs())),
@@ -65,7 +70,20 @@ pub(crate) async fn mine(url: &PoolUrl, client: &mut Client, station: &mut Stati
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("cannot set TCP_NODELAY: {error}");
     }
-    let (mut reader, mut writer) = stream.split();
+    let stream: Box<dyn Wire> = match url.is_encrypted() {
+        false => Box::new(stream),
+        true => match timeout(CONNECT_WAIT_MAX, tls::encrypt(stream, url.host())).await {
+            Ok(Ok(stream)) => Box::new(stream),
+            Ok(Err(error)) => {
+                let file = tls::CERTIFICATES;
+                return End::Lost(format!(
+                    "{url} is not who it says: {error}; for a certificate of the pool's own, name its file in {file}"
+                ));
+            }
+            Err(_) => return End::Lost(format!("{url} did not answer in {} s", CONNECT_WAIT_MAX.as_secs())),
+        },
+    };
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let mut splitter = LineSplitter::default();
     let mut chunk = vec![0; READ_SIZE];
     let mut out = Vec::new();
@@ -164,7 +182,7 @@ fn react(happening: Happening, url: &PoolUrl, station: &Station<'_>) -> Option<E
                 station.tell(Event::Message { text });
             }
             let port = if port == 0 || (!host.is_empty() && host != url.host()) { url.port() } else { port };
-            return Some(End::Moved { to: PoolUrl::new(url.host(), port), wait });
+            return Some(End::Moved { to: url.with_port(port), wait });
         }
         Happening::LoginRefused(reason) => return Some(End::LoginRefused(reason)),
         Happening::Broken(reason) => return Some(End::Lost(format!("no pool as expected: {reason}"))),

@@ -18,6 +18,7 @@ mod rpc;
 mod solo;
 mod stats;
 mod template;
+mod tls;
 mod url;
 mod work;
 

@@ -3,18 +3,20 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A pool's address: `stratum+tcp://HOST:PORT`, `stratum://`, `tcp://` or just `HOST:PORT`.
+/// A pool's address: `stratum+tcp://HOST:PORT`, `stratum://`, `tcp://` or just `HOST:PORT`; encrypted with
+/// `stratum+ssl://`, `stratum+tls://`, `ssl://` or `tls://`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolUrl {
     host: String,
     port: u16,
+    encrypted: bool,
 }
 
 /// Text that is no address of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PoolUrlError {
     /// A scheme this miner does not speak.
-    #[error("{0}:// is not spoken here; use stratum+tcp://HOST:PORT")]
+    #[error("{0}:// is not spoken here; use stratum+tcp://HOST:PORT or stratum+ssl://HOST:PORT")]
     Scheme(String),
     /// No port, or none that is one.
     #[error("{0:?} names no port; use stratum+tcp://HOST:PORT")]
@@ -27,7 +29,7 @@ pub enum PoolUrlError {
 impl PoolUrl {
     /// The address of a host (a name, or an IP address without brackets) and a port.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port }
+        Self { host: host.into(), port, encrypted: false }
     }
 
     /// Host name or IP address, without brackets.
@@ -39,6 +41,21 @@ impl PoolUrl {
     pub fn port(&self) -> u16 {
         self.port
     }
+
+    /// The same pool at another port.
+    #[must_use]
+    pub(crate) fn with_port(&self, port: u16) -> Self {
+        Self { port, ..self.clone() }
+    }
+
+    /// True where the connection is to be encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.encrypted { "stratum+ssl" } else { "stratum+tcp" }
+    }
 }
 
 impl FromStr for PoolUrl {
@@ -46,12 +63,13 @@ impl FromStr for PoolUrl {
 
     fn from_str(text: &str) -> Result<Self, PoolUrlError> {
         let text = text.trim();
-        let rest = match text.split_once("://") {
+        let (encrypted, rest) = match text.split_once("://") {
             Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
-                "stratum+tcp" | "stratum" | "tcp" => rest,
+                "stratum+tcp" | "stratum" | "tcp" => (false, rest),
+                "stratum+ssl" | "stratum+tls" | "ssl" | "tls" => (true, rest),
                 _ => return Err(PoolUrlError::Scheme(scheme.to_owned())),
             },
-            None => text,
+            None => (false, text),
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let (host, port) = authority.rsplit_once(':').ok_or_else(|| PoolUrlError::Port(text.to_owned()))?;
@@ -61,16 +79,16 @@ impl FromStr for PoolUrl {
         if host.is_empty() || host.contains('@') {
             return Err(PoolUrlError::Host(text.to_owned()));
         }
-        Ok(Self::new(host, port))
+        Ok(Self { encrypted, ..Self::new(host, port) })
     }
 }
 
 impl fmt::Display for PoolUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
-            write!(f, "stratum+tcp://[{}]:{}", self.host, self.port)
+            write!(f, "{}://[{}]:{}", self.scheme(), self.host, self.port)
         } else {
-            write!(f, "stratum+tcp://{}:{}", self.host, self.port)
+            write!(f, "{}://{}:{}", self.scheme(), self.host, self.port)
         }
     }
 }
@@ -173,13 +191,15 @@ mod tests {
             ("127.0.0.1:3333", "127.0.0.1", 3333),
             ("stratum+tcp://[::1]:3333/", "::1", 3333),
             ("TCP://a:1", "a", 1),
+            ("stratum+ssl://a:1", "a", 1),
+            ("stratum+tls://[::1]:1", "::1", 1),
         ] {
             let url: PoolUrl = text.parse().unwrap();
             assert_eq!((url.host(), url.port()), (host, port), "{text}");
             assert_eq!(url.to_string().parse(), Ok(url));
         }
         for bad in
-            ["", "pool", "pool:", "pool:0", "pool:99999", ":3333", "stratum+ssl://pool:1", "http://a:1"]
+            ["", "pool", "pool:", "pool:0", "pool:99999", ":3333", "stratum2+tcp://pool:1", "http://a:1"]
         {
             assert!(bad.parse::<PoolUrl>().is_err(), "{bad}");
         }

@@ -1,6 +1,7 @@
 //! The pool's settings: the `[pool]` table of `lode.toml`, with its defaults.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,10 @@ pub struct PoolConfig {
     /// Networks of load balancers that put a PROXY protocol header (v1 or v2) before each connection.
     #[schemars(with = "Vec<String>")]
     pub proxy_protocol_from: Vec<NetworkBlock>,
+    /// Encryption for miners that connect with it, on the same ports.
+    pub tls: TlsConfig,
+    /// MiB of memory at most, to warn and to turn strangers away before it is reached; 0 for what the system has.
+    pub memory_max_mib: u64,
     /// Limits on strangers.
     pub guard: GuardConfig,
 }
@@ -54,6 +59,8 @@ impl Default for PoolConfig {
             moved_to: None,
             threads: 0,
             proxy_protocol_from: Vec::new(),
+            tls: TlsConfig::default(),
+            memory_max_mib: 0,
             guard: GuardConfig::default(),
         }
     }
@@ -87,6 +94,16 @@ impl Default for PortConfig {
             vardiff: true,
         }
     }
+}
+
+/// Encryption: a miner's first byte says whether it wants it. The files are read again when they change.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate with its chain, as a PEM file; without one there is no encryption.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, as a PEM file.
+    pub key: Option<PathBuf>,
 }
 
 /// Difficulty adjustment: powers of two, towards a steady rate of shares per connection.
@@ -147,6 +164,8 @@ impl PoolConfig {
             ("pool.vardiff.window_seconds", self.vardiff.window_seconds),
             ("pool.idle_seconds", self.idle_seconds),
             ("pool.login_seconds", self.login_seconds),
+            ("pool.guard.offences_max", self.guard.offences_max),
+            ("pool.guard.work_floor_seconds", self.guard.work_floor_seconds),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero(what));

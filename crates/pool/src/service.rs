@@ -4,8 +4,9 @@
 //! as there is first work to pay for), and a thread that puts found blocks together. The ledger is behind one lock, taken for
 //! microseconds: by front threads to record a batch, by the task to make a split.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -15,11 +16,12 @@ use bytes::Bytes;
 use lode_coins::Coin;
 use lode_ledger::{Ledger, LedgerError, LogError, Payees, Share, TemplateRef, Worker};
 use lode_primitives::{BlockHash, Height, Txid, sha256d};
-use lode_stratum::{Login, Reject};
+use lode_stratum::{Difficulty, Login, Reject};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::config::{ConfigError, PoolConfig};
-use crate::front::{Books, Front, FrontError, FrontStats, Handed, SessionInfo, unix_us};
+use crate::front::{Books, Front, FrontError, FrontStats, Handed, Limit, Reason, SessionInfo, Who, unix_us};
+use crate::guard::{Ban, BlockView, NetworkBlock};
 use crate::job::{Job, JobError, JobParts, Pays};
 use crate::journal::FoundBlock;
 use crate::rate::RateMeter;
@@ -99,6 +101,8 @@ pub struct PoolParts<U> {
     pub solo: bool,
     /// Where templates come from and blocks go.
     pub upstream: U,
+    /// Where the pool keeps its files; without one, bans are forgotten at the end.
+    pub directory: Option<PathBuf>,
 }
 
 /// Why a pool cannot start.
@@ -146,7 +150,7 @@ pub struct Pool;
 impl Pool {
     /// Listens and serves. To be called within a tokio runtime; ends with [`PoolHandle::stop`].
     pub fn start<U: Upstream>(parts: PoolParts<U>) -> Result<PoolHandle, PoolError> {
-        let PoolParts { coin, config, ledger, solo, upstream } = parts;
+        let PoolParts { coin, config, ledger, solo, upstream, directory } = parts;
         config.check()?;
         let difficulty_one = coin.pow.difficulty_one_target().ok_or(JobError::Algorithm(coin.pow))?;
         let settings = SessionSettings {
@@ -159,7 +163,8 @@ impl Pool {
         };
         let books: Arc<dyn Books> = Arc::new(LedgerBooks { coin, ledger: Arc::clone(&ledger) });
         let (sender, found) = sync_channel(FOUND_QUEUE);
-        let front = Front::start(&config, settings, coin.pow, books, sender)?;
+        let bans = directory.map(|directory| directory.join("bans.jsonl"));
+        let front = Front::start(&config, settings, coin.pow, books, sender, bans)?;
         let (publish, job) = watch::channel(None);
         let (settling, settled) = watch::channel(None);
         let (stop, stopped) = oneshot::channel();
@@ -194,7 +199,6 @@ impl Pool {
             seq: AtomicU32::new(rand::random::<u32>() >> 4),
             reference: None,
             received: None,
-            near_limit: AtomicBool::new(false),
         };
         tokio::spawn(maker.run(stopped));
         Ok(PoolHandle { inner })
@@ -262,6 +266,51 @@ impl PoolHandle {
             .filter_map(|answer| answer.recv_timeout(Duration::from_secs(2)).ok())
             .flatten()
             .collect()
+    }
+
+    /// What is running short, in words.
+    pub fn limits(&self) -> Vec<Limit> {
+        lock(&self.inner.stats.limits).clone()
+    }
+
+    /// Sets the difficulty of some miners, from the next job on; `None` lets it be adjusted again. How many there are.
+    pub fn set_difficulty(&self, who: Who, difficulty: Option<Difficulty>) -> usize {
+        lock(&self.inner.front).set_difficulty(who, difficulty)
+    }
+
+    /// Bans a network until a time (Unix milliseconds) and closes its connections. How many those were.
+    pub fn ban(&self, network: NetworkBlock, until_ms: u64) -> usize {
+        lock(&self.inner.front).ban(network, until_ms)
+    }
+
+    /// Ends the bans of a network and of the address blocks in it. How many there were.
+    pub fn unban(&self, network: NetworkBlock) -> usize {
+        lock(&self.inner.front).unban(network)
+    }
+
+    /// The bans in force.
+    pub fn bans(&self) -> Vec<Ban> {
+        lock(&self.inner.front).bans()
+    }
+
+    /// The address blocks that sent most lately.
+    pub fn top(&self, count: usize) -> Vec<BlockView> {
+        lock(&self.inner.front).top(count)
+    }
+
+    /// Why an address is or was turned away.
+    pub fn why(&self, address: IpAddr) -> Reason {
+        lock(&self.inner.front).why(address)
+    }
+
+    /// Turns all new connections away, or no longer. The ones there are stay.
+    pub fn drain(&self, on: bool) {
+        lock(&self.inner.front).drain(on);
+    }
+
+    /// True while new connections are turned away for a restart.
+    pub fn is_draining(&self) -> bool {
+        lock(&self.inner.front).is_draining()
     }
 
     /// Connections there can be at once.
@@ -368,8 +417,6 @@ struct JobMaker<U> {
     reference: Option<Arc<TemplateRef>>,
     /// The template last seen, and when: its time goes on from then.
     received: Option<(Arc<Template>, Instant)>,
-    /// It was said that connections are running out.
-    near_limit: AtomicBool,
 }
 
 impl<U: Upstream> JobMaker<U> {
@@ -424,13 +471,6 @@ impl<U: Upstream> JobMaker<U> {
         lock(&self.inner.rate).sample(now_ms / 1000, self.inner.stats.accepted_units.load(Ordering::Relaxed));
         let connections = self.inner.stats.connections.load(Ordering::Relaxed);
         metrics::gauge!("lode_connections").set(connections as f64);
-        let max = self.inner.connections_max;
-        let near = connections * 10 >= max * 9;
-        if near != self.near_limit.swap(near, Ordering::Relaxed) && near {
-            tracing::warn!(
-                "{connections} of at most {max} connections are taken: raise `ulimit -n` or pool.connections_max before new miners are turned away"
-            );
-        }
     }
 
     /// True where the current job pays each miner itself only because there was no work in the window, and now there is.

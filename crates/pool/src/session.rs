@@ -184,6 +184,11 @@ pub struct Session {
     active_ms: u64,
     accepted: u32,
     refused: u32,
+    last_refusal: Option<Reject>,
+    /// The operator has set the difficulty: it is not adjusted.
+    pinned: bool,
+    /// Difficulty of all accepted shares.
+    work: f64,
 }
 
 /// Authorised user names as hashes of their text, and their workers. The first one's account is paid where every miner
@@ -254,6 +259,9 @@ impl Session {
             active_ms: now_ms,
             accepted: 0,
             refused: 0,
+            last_refusal: None,
+            pinned: false,
+            work: 0.0,
         }
     }
 
@@ -277,7 +285,35 @@ impl Session {
             active_ms: self.active_ms,
             accepted: self.accepted,
             refused: self.refused,
+            last_refusal: self.last_refusal,
+            bytes: 0,
         })
+    }
+
+    /// Shares accepted, and requests refused.
+    pub fn counts(&self) -> (u32, u32) {
+        (self.accepted, self.refused)
+    }
+
+    /// Difficulty of all accepted shares together.
+    pub fn work(&self) -> f64 {
+        self.work
+    }
+
+    /// True where it has brought the work of a share of its port, not just a nonce for an easy one it asked for.
+    pub fn is_proof(&self, settings: &SessionSettings) -> bool {
+        self.accepted > 0 && self.work >= settings.ports[usize::from(self.port)].start_difficulty
+    }
+
+    /// How near it is to being closed for nonsense: 1 where it is.
+    pub fn offences(&self) -> f32 {
+        f32::from(self.offences.min(OFFENCES_MAX)) / f32::from(OFFENCES_MAX)
+    }
+
+    /// The operator sets the difficulty, from the next job on; `None` lets it be adjusted again.
+    pub fn pin(&mut self, difficulty: Option<Difficulty>) {
+        self.pinned = difficulty.is_some();
+        self.suggest(difficulty);
     }
 
     /// Its coinbase class.
@@ -358,6 +394,7 @@ impl Session {
     fn refuse(&mut self, id: &str, reject: Reject, context: &mut Context<'_>, out: &mut Vec<u8>) {
         context.refused[reject.index()] += 1;
         self.refused = self.refused.saturating_add(1);
+        self.last_refusal = Some(reject);
         write_error(id, reject, out);
     }
 
@@ -463,6 +500,7 @@ impl Session {
 
     fn adjust(&mut self, now_ms: u64, settings: &SessionSettings) {
         if settings.ports[usize::from(self.port)].vardiff
+            && !self.pinned
             && let Some(current) = self.difficulty()
             && let Some(next) = self.vardiff.decide(now_ms, current, &settings.vardiff)
         {
@@ -569,6 +607,7 @@ impl Session {
                 (self.misses, self.duplicates) = (0, 0);
                 self.accepted = self.accepted.saturating_add(1);
                 self.active_ms = context.now_ms;
+                self.work += terms.difficulty.get();
                 self.vardiff.share(terms.difficulty);
                 let template = Arc::clone(&job.reference);
                 Ok(Share { worker, template, credit, time_ms: context.now_ms })

@@ -79,6 +79,7 @@ fn start(solo: bool, first: Arc<Template>) -> Running {
         ledger: Arc::clone(&ledger),
         solo,
         upstream: FakeNode { templates: receiver, ledger, found: sender },
+        directory: None,
     })
     .unwrap();
     Running { pool, templates, found, _dir: dir }
@@ -185,6 +186,7 @@ async fn a_port_in_use_is_said_with_what_to_do() {
         ledger: Arc::clone(&ledger),
         solo: false,
         upstream: FakeNode { templates: receiver, ledger, found },
+        directory: None,
     })
     .err()
     .unwrap();

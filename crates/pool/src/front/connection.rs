@@ -7,11 +7,27 @@ use bytes::Bytes;
 use lode_stratum::LineSplitter;
 use mio::net::TcpStream;
 
+use super::tls::Tls;
+use crate::guard::Traffic;
 use crate::session::{Session, Sink};
 
 /// Bytes a slow reader may leave unread in here before it is closed: several jobs of the largest class, or the answers to a
 /// thousand shares.
-const UNSENT_MAX: usize = 256 * 1024;
+pub(super) const UNSENT_MAX: usize = 256 * 1024;
+
+/// What the guard is told of at the latest: bytes, and shares or refusals.
+const UNTOLD_BYTES: u32 = 64 * 1024;
+const UNTOLD_COUNT: u32 = 64;
+
+/// What a connection's next bytes are.
+pub(super) enum Opening {
+    /// A balancer's header, of which this much has come.
+    Proxy(Vec<u8>),
+    /// The first byte: TLS or a line.
+    First,
+    /// Over.
+    Done,
+}
 
 /// A miner's connection.
 pub(super) struct Connection {
@@ -22,10 +38,21 @@ pub(super) struct Connection {
     pub(super) entered: bool,
     pub(super) lines: LineSplitter,
     pub(super) session: Session,
-    /// Bytes held back while the header of the PROXY protocol is incomplete; `None` where none is expected (any more).
-    pub(super) proxy: Option<Vec<u8>>,
+    pub(super) opening: Opening,
+    pub(super) tls: Option<Box<Tls>>,
     pub(super) leaving: Option<Leaving>,
     unsent: Vec<u8>,
+    /// The account it counts for as a newcomer's, by the guard's hash.
+    pub(super) newcomer: Option<u64>,
+    /// Unix seconds until which the guard knows it as proven.
+    pub(super) proven_until_s: u32,
+    /// Where its work stood when it was last held against the floor, and when that was (Unix seconds).
+    pub(super) floor: (f32, u32),
+    /// Bytes received, and those that the guard does not know of.
+    pub(super) bytes: u64,
+    untold_bytes: u32,
+    /// Shares accepted and requests refused that the guard knows of.
+    told: (u32, u32),
 }
 
 /// It is about to be closed: nothing it sends is looked at any more, and it goes once the miner has closed its end. A
@@ -42,17 +69,59 @@ pub(super) struct Leaving {
 pub(super) struct Gone(pub(super) &'static str);
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, address: IpAddr, session: Session, proxied: bool) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        address: IpAddr,
+        session: Session,
+        proxied: bool,
+        now_s: u32,
+    ) -> Self {
         Self {
             stream,
             address,
             entered: false,
             lines: LineSplitter::default(),
             session,
-            proxy: proxied.then(Vec::new),
+            opening: if proxied { Opening::Proxy(Vec::new()) } else { Opening::First },
+            tls: None,
             leaving: None,
             unsent: Vec::new(),
+            newcomer: None,
+            proven_until_s: 0,
+            floor: (0.0, now_s),
+            bytes: 0,
+            untold_bytes: 0,
+            told: (0, 0),
         }
+    }
+
+    /// Counts bytes that came in.
+    pub(super) fn count(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.bytes = self.bytes.saturating_add(bytes.into());
+        self.untold_bytes = self.untold_bytes.saturating_add(bytes);
+    }
+
+    /// True where the guard should be told at once.
+    pub(super) fn has_much_untold(&self) -> bool {
+        let (accepted, refused) = self.session.counts();
+        self.untold_bytes >= UNTOLD_BYTES
+            || accepted - self.told.0 >= UNTOLD_COUNT
+            || refused - self.told.1 >= UNTOLD_COUNT
+    }
+
+    /// What the guard is to be told, `None` where there is nothing.
+    pub(super) fn untold(&mut self) -> Option<Traffic> {
+        let (accepted, refused) = self.session.counts();
+        let bytes = std::mem::take(&mut self.untold_bytes);
+        let (knew_accepted, knew_refused) = std::mem::replace(&mut self.told, (accepted, refused));
+        let traffic = Traffic {
+            bytes,
+            accepted: accepted - knew_accepted,
+            refused: refused - knew_refused,
+            offences: 0.0,
+        };
+        (traffic != Traffic::default()).then_some(traffic)
     }
 
     /// Sends bytes, or keeps what the socket does not take.
@@ -62,6 +131,11 @@ impl Connection {
 
     /// Sends two runs of bytes in one go.
     fn send_both(&mut self, first: &[u8], second: &[u8]) -> Result<(), Gone> {
+        if let Some(tls) = &mut self.tls {
+            tls.say(first)?;
+            tls.say(second)?;
+            return tls.flush(&mut self.stream);
+        }
         let mut written = 0;
         if self.unsent.is_empty() {
             let result = if first.is_empty() {
@@ -96,7 +170,8 @@ impl Connection {
     }
 
     fn end_if_done(&self) {
-        if self.leaving.is_some() && self.unsent.is_empty() {
+        let sent = self.unsent.is_empty() && self.tls.as_ref().is_none_or(|tls| tls.is_sent());
+        if self.leaving.is_some() && sent {
             // Fails where the miner has gone already, which is seen when it is read.
             let _ = self.stream.shutdown(Shutdown::Write);
         }
@@ -104,6 +179,14 @@ impl Connection {
 
     /// The socket can take more.
     pub(super) fn flush(&mut self) -> Result<(), Gone> {
+        if let Some(tls) = &mut self.tls {
+            let waited = !tls.is_sent();
+            tls.flush(&mut self.stream)?;
+            if waited {
+                self.end_if_done();
+            }
+            return Ok(());
+        }
         let mut done = 0;
         while done < self.unsent.len() {
             match self.stream.write(&self.unsent[done..]) {

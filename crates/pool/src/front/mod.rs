@@ -19,26 +19,34 @@
 
 mod connection;
 mod limits;
+mod orders;
 mod proxy;
 mod thread;
+mod tls;
+mod watchman;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use lode_ledger::{LogError, Share, Worker};
-use lode_stratum::Reject;
+use lode_stratum::{Difficulty, Reject};
 use mio::Waker;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::class::CoinbaseClass;
 use crate::config::PoolConfig;
-use crate::guard::{Guard, NetworkBlock};
+use crate::guard::{Guard, NetworkBlock, Refusal};
 use crate::job::Job;
 use crate::session::{Accounts, Found, SessionSettings};
+
+pub use limits::Limit;
+pub use orders::{Reason, Who};
+pub use tls::TlsError;
 
 /// Connections waiting to be accepted: when a pool comes back, everybody connects at once. The system may have a
 /// lower bound (`net.core.somaxconn`).
@@ -71,6 +79,8 @@ pub struct FrontStats {
     pub refused: [AtomicU64; Reject::ALL.len()],
     /// The log cannot be written: shares are being refused.
     pub log_failed: AtomicBool,
+    /// What is running short, as of the last second.
+    pub limits: Mutex<Vec<Limit>>,
     /// Unix microseconds at which the last job's first and last line were sent, over all threads.
     pub fanout_first_us: AtomicU64,
     /// See `fanout_first_us`.
@@ -90,19 +100,49 @@ pub struct Handed {
 pub(crate) struct Shared {
     pub(crate) settings: SessionSettings,
     pub(crate) books: Arc<dyn Books>,
-    pub(crate) found: SyncSender<Handed>,
     pub(crate) guard: Mutex<Guard>,
     pub(crate) stats: Arc<FrontStats>,
     pub(crate) proxies: Vec<NetworkBlock>,
     pub(crate) connections_max: usize,
     pub(crate) login_ms: u64,
     pub(crate) idle_ms: u64,
+    /// Hashes that each connection must bring in so many seconds, where there is a floor.
+    pub(crate) floor: Option<(f64, u32)>,
+    /// Hashes of a share of difficulty 1.
+    pub(crate) hashes_per_difficulty: f64,
+    pub(crate) certificate: Option<tls::Certificate>,
+    /// Strangers are turned away for this reason; see [`limits::Pressure`].
+    pub(crate) pressure: AtomicU8,
+    pub(crate) draining: AtomicBool,
+    /// Microseconds that each thread has been at work.
+    pub(crate) busy_us: Vec<AtomicU64>,
+    /// Where bans are kept.
+    pub(crate) bans: Option<PathBuf>,
+    /// Keys of accounts in the guard's tables.
+    pub(crate) account_keys: std::hash::RandomState,
+}
+
+impl Shared {
+    pub(crate) fn guard(&self) -> MutexGuard<'_, Guard> {
+        // What it guards is whole between statements.
+        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a connection that is turned away.
+    pub(crate) fn turned_away(&self, refusal: Refusal) {
+        self.stats.turned_away.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("lode_connections_refused_total", "reason" => refusal.label()).increment(1);
+    }
 }
 
 /// What a thread is told.
 pub(crate) enum Command {
     Job(Arc<Job>),
     Survey(SyncSender<Vec<SessionInfo>>),
+    /// Sets the difficulty of some miners, or lets it be adjusted again. Answers how many they are.
+    Difficulty(Arc<Who>, Option<Difficulty>, SyncSender<usize>),
+    /// Closes the connections from a network. Answers how many they were.
+    Close(NetworkBlock, SyncSender<usize>),
     Stop,
 }
 
@@ -123,6 +163,10 @@ pub struct SessionInfo {
     pub accepted: u32,
     /// Requests refused.
     pub refused: u32,
+    /// Why the last of them was.
+    pub last_refusal: Option<Reject>,
+    /// Bytes received.
+    pub bytes: u64,
 }
 
 pub(crate) struct Mailbox {
@@ -154,6 +198,9 @@ pub enum FrontError {
     /// The system refuses an epoll set or a thread.
     #[error("cannot start a serving thread: {0}")]
     Thread(io::Error),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// The running front.
@@ -161,18 +208,19 @@ pub struct Front {
     mailboxes: Vec<Arc<Mailbox>>,
     threads: Vec<JoinHandle<()>>,
     addresses: Vec<SocketAddr>,
-    stats: Arc<FrontStats>,
-    connections_max: usize,
+    shared: Arc<Shared>,
+    watchman: Option<watchman::Watchman>,
 }
 
 impl Front {
-    /// Listens on all ports and serves them.
+    /// Listens on all ports and serves them. `bans`: the file that bans are kept in.
     pub fn start(
         config: &PoolConfig,
         settings: SessionSettings,
         pow: lode_pow::PowAlgorithm,
         books: Arc<dyn Books>,
         found: SyncSender<Handed>,
+        bans: Option<PathBuf>,
     ) -> Result<Self, FrontError> {
         let possible = limits::connections_possible();
         let connections_max = match config.connections_max {
@@ -197,31 +245,57 @@ impl Front {
             .zip(&config.ports)
             .map(|(l, port)| l.local_addr().unwrap_or(port.bind))
             .collect();
-        let stats = Arc::new(FrontStats::default());
-        let shared = Arc::new(Shared {
-            settings,
-            books,
-            found,
-            guard: Mutex::new(Guard::new(config.guard.clone())),
-            stats: Arc::clone(&stats),
-            proxies: config.proxy_protocol_from.clone(),
-            connections_max,
-            login_ms: u64::from(config.login_seconds) * 1000,
-            idle_ms: u64::from(config.idle_seconds) * 1000,
-        });
         let count = match config.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
             threads => threads.min(64),
         };
-        let mut front = Self { mailboxes: vec![], threads: vec![], addresses, stats, connections_max };
+        let mut guard = Guard::new(config.guard.clone());
+        if let Some(path) = &bans {
+            match crate::guard::load_bans(path) {
+                Ok(bans) => guard.restore(bans, unix_us() / 1000),
+                Err(error) => tracing::warn!("the bans in {} are forgotten: {error}", path.display()),
+            }
+        }
+        let floor = (config.guard.work_floor > 0.0).then(|| {
+            let seconds = config.guard.work_floor_seconds;
+            (config.guard.work_floor * f64::from(seconds), seconds)
+        });
+        let shared = Arc::new(Shared {
+            hashes_per_difficulty: settings.difficulty_one.work().to_f64(),
+            settings,
+            books,
+            guard: Mutex::new(guard),
+            stats: Arc::new(FrontStats::default()),
+            proxies: config.proxy_protocol_from.clone(),
+            connections_max,
+            login_ms: u64::from(config.login_seconds) * 1000,
+            idle_ms: u64::from(config.idle_seconds) * 1000,
+            floor,
+            certificate: tls::Certificate::load(&config.tls)?,
+            pressure: AtomicU8::new(0),
+            draining: AtomicBool::new(false),
+            busy_us: (0..count).map(|_| AtomicU64::new(0)).collect(),
+            bans,
+            account_keys: std::hash::RandomState::new(),
+        });
+        let mut front = Self {
+            mailboxes: vec![],
+            threads: vec![],
+            addresses,
+            shared: Arc::clone(&shared),
+            watchman: None,
+        };
         for number in 0..count {
             let own = listeners.iter().map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>();
             let (mailbox, thread) = own
-                .and_then(|own| thread::start(number, own, pow, Arc::clone(&shared)))
+                .and_then(|own| thread::start(number, own, pow, Arc::clone(&shared), found.clone()))
                 .map_err(FrontError::Thread)?;
             front.mailboxes.push(mailbox);
             front.threads.push(thread);
         }
+        let watchman =
+            watchman::Watchman::start(shared, config.memory_max_mib).map_err(FrontError::Thread)?;
+        front.watchman = Some(watchman);
         Ok(front)
     }
 
@@ -232,30 +306,20 @@ impl Front {
 
     /// What is counted.
     pub fn stats(&self) -> &Arc<FrontStats> {
-        &self.stats
+        &self.shared.stats
     }
 
     /// Connections there can be at once.
     pub fn connections_max(&self) -> usize {
-        self.connections_max
+        self.shared.connections_max
     }
 
     /// Sends a job to all miners.
     pub fn send_job(&self, job: &Arc<Job>) {
-        self.stats.fanout_first_us.store(0, Ordering::Relaxed);
+        self.shared.stats.fanout_first_us.store(0, Ordering::Relaxed);
         for mailbox in &self.mailboxes {
             mailbox.post(Command::Job(Arc::clone(job)));
         }
-    }
-
-    /// Asks every thread for its sessions; each answers into a channel of its own, as soon as it comes round.
-    pub fn survey(&self) -> Vec<Receiver<Vec<SessionInfo>>> {
-        let ask = |mailbox: &Arc<Mailbox>| {
-            let (sender, receiver) = sync_channel(1);
-            mailbox.post(Command::Survey(sender));
-            receiver
-        };
-        self.mailboxes.iter().map(ask).collect()
     }
 
     /// Ends all threads, which closes all connections. Answers whose shares are recorded are sent before.
@@ -266,6 +330,7 @@ impl Front {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        self.watchman = None;
     }
 }
 

@@ -1,25 +1,30 @@
 //! One serving thread: its round, as the front's module page tells it.
 
+use std::cell::Cell;
+use std::hash::BuildHasher as _;
 use std::io::{self, ErrorKind, Read as _};
 use std::net::{IpAddr, TcpListener as StdListener};
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lode_ledger::Share;
+use lode_ledger::{Share, Worker};
 use lode_pow::PowAlgorithm;
-use lode_stratum::{MAX_CLIENT_LINE, Reject, write_error, write_last_word};
+use lode_stratum::{Login, MAX_CLIENT_LINE, Reject, write_error, write_last_word};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
-use super::connection::{Connection, Gone, JobLines};
+use super::connection::{Connection, Gone, JobLines, Opening};
+use super::limits::Pressure;
+use super::tls::Certificate;
 use super::{Command, Handed, Mailbox, SessionInfo, Shared, proxy, unix_us};
+use crate::guard::{NetworkBlock, Refusal, Traffic};
 use crate::job::Job;
-use crate::session::{Context, Fate, Found, Session};
+use crate::session::{Accounts, Context, Fate, Found, Session};
 use crate::share::Jobs;
 
 /// Bytes read from one connection at a time; a connection with more waiting is read again behind the others.
@@ -40,7 +45,12 @@ const LEAVE_MS: u64 = 2_000;
 const LEAVE_BYTES: usize = 1024 * 1024;
 
 /// Ends of a connection that count against its address.
-const OFFENCES: [&str; 6] = ["malformed", "refused", "line_too_long", "slow_reader", "login", "proxy_header"];
+const OFFENCES: [&str; 7] =
+    ["malformed", "refused", "line_too_long", "slow_reader", "login", "proxy_header", "tls"];
+/// Ticks between two reports of what every connection did.
+const REPORT_TICKS: u32 = 10;
+/// Between two times that the guard is told that a connection's block is proven.
+const PROVEN_SECONDS: u32 = 3_600;
 
 const WAKER: Token = Token(usize::MAX);
 /// Listeners have the tokens below this, connections those from it on.
@@ -52,6 +62,7 @@ pub(super) fn start(
     listeners: Vec<StdListener>,
     pow: PowAlgorithm,
     shared: Arc<Shared>,
+    handed: SyncSender<Handed>,
 ) -> io::Result<(Arc<Mailbox>, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKER)?;
@@ -67,9 +78,13 @@ pub(super) fn start(
         listeners: own,
         mailbox: Arc::clone(&mailbox),
         shared,
+        handed,
         connections: Slab::new(),
         jobs: Jobs::new(pow),
+        number,
         again: Vec::new(),
+        plain: Vec::new(),
+        ticks: 0,
         accepting: Vec::new(),
         round: Round::default(),
         now_ms: unix_us() / 1000,
@@ -99,10 +114,16 @@ struct Thread {
     listeners: Vec<TcpListener>,
     mailbox: Arc<Mailbox>,
     shared: Arc<Shared>,
+    /// Where found blocks go. Its reader ends with the last of the threads.
+    handed: SyncSender<Handed>,
     connections: Slab<Connection>,
     jobs: Jobs,
+    number: usize,
     /// Connections with more to read than one chunk.
     again: Vec<usize>,
+    /// What was decrypted of one chunk.
+    plain: Vec<u8>,
+    ticks: u32,
     /// Listeners with more to accept, or that ran out of files.
     accepting: Vec<usize>,
     round: Round,
@@ -126,6 +147,7 @@ impl Thread {
                 tracing::error!(%error, "epoll failed");
                 std::thread::sleep(Duration::from_millis(100));
             }
+            let woke = Instant::now();
             self.now_ms = unix_us() / 1000;
             if !self.take_mail() {
                 return;
@@ -155,6 +177,8 @@ impl Thread {
                 next_tick = Instant::now() + TICK;
                 self.tick();
             }
+            let busy_us = u64::try_from(woke.elapsed().as_micros()).unwrap_or(0);
+            self.shared.busy_us[self.number].fetch_add(busy_us, Relaxed);
         }
     }
 
@@ -169,6 +193,14 @@ impl Thread {
                 Command::Job(job) => self.fan_out(&job),
                 Command::Survey(answer) => {
                     let _ = answer.try_send(self.survey());
+                }
+                Command::Difficulty(who, difficulty, answer) => {
+                    let sessions = self.connections.iter_mut().map(|(_, connection)| &mut connection.session);
+                    let meant = sessions.filter(|session| session.worker().is_some_and(|w| who.is(w)));
+                    let _ = answer.try_send(meant.map(|session| session.pin(difficulty)).count());
+                }
+                Command::Close(network, answer) => {
+                    let _ = answer.try_send(self.close_all(network));
                 }
                 Command::Stop => {
                     self.commit();
@@ -193,8 +225,18 @@ impl Thread {
         }
     }
 
+    fn close_all(&mut self, network: NetworkBlock) -> usize {
+        let meant = self.connections.iter().filter(|(_, connection)| network.contains(connection.address));
+        let keys: Vec<usize> = meant.map(|(key, _)| key).collect();
+        keys.iter().for_each(|key| self.close(*key, "banned"));
+        keys.len()
+    }
+
     fn survey(&self) -> Vec<SessionInfo> {
-        let info = |(_, connection): (usize, &Connection)| connection.session.info(connection.address);
+        let info = |(_, connection): (usize, &Connection)| {
+            let info = connection.session.info(connection.address)?;
+            Some(SessionInfo { bytes: connection.bytes, ..info })
+        };
         self.connections.iter().filter_map(info).collect()
     }
 
@@ -256,8 +298,8 @@ impl Thread {
     fn admit(&mut self, stream: mio::net::TcpStream, address: IpAddr, port: usize) {
         let stats = Arc::clone(&self.shared.stats);
         if stats.connections.load(Relaxed) >= self.shared.connections_max {
-            stats.turned_away.fetch_add(1, Relaxed);
-            metrics::counter!("lode_connections_refused_total", "reason" => "full").increment(1);
+            self.shared.turned_away(Refusal::Full);
+            self.shared.guard().refused(address, Refusal::Full, self.now_ms);
             let max = self.shared.connections_max;
             self.complain(format_args!(
                 "all {max} connections are taken: new miners are turned away; raise `ulimit -n` or pool.connections_max"
@@ -265,19 +307,18 @@ impl Thread {
             return;
         }
         let proxied = self.shared.proxies.iter().any(|network| network.contains(address));
-        let session = Session::new(port as u16, &self.shared.settings, self.now_ms);
-        let mut connection = Connection::new(stream, address, session, proxied);
-        if !proxied {
-            if !self.ask_guard(address) {
-                return;
-            }
-            connection.entered = true;
+        if !proxied && !self.ask_guard(address) {
+            return;
         }
+        let session = Session::new(port as u16, &self.shared.settings, self.now_ms);
+        let now_s = (self.now_ms / 1000) as u32;
+        let mut connection = Connection::new(stream, address, session, proxied, now_s);
+        connection.entered = !proxied;
         let slot = self.connections.vacant_entry();
         let token = Token(slot.key() + LISTENERS_MAX);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(&mut connection.stream, token, interest).is_err() {
-            self.leave(&connection);
+            self.leave(&mut connection);
             return;
         }
         slot.insert(connection);
@@ -285,21 +326,34 @@ impl Thread {
         stats.connected.fetch_add(1, Relaxed);
     }
 
-    /// Asks the guard to let an address in.
+    /// Asks the guard to let an address in. Where room is short only proven and allowed ones are.
     fn ask_guard(&self, address: IpAddr) -> bool {
-        let mut guard = self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = guard.enter(address, self.now_ms);
+        let shared = &self.shared;
+        let mut guard = shared.guard();
+        let short = match shared.draining.load(Relaxed) {
+            true => Some(Refusal::Draining),
+            false => Pressure::of(shared.pressure.load(Relaxed))
+                .filter(|_| !guard.is_allowed(address) && !guard.is_proven(address, self.now_ms)),
+        };
+        let asked = match short {
+            Some(refusal) => {
+                guard.refused(address, refusal, self.now_ms);
+                Err(refusal)
+            }
+            None => guard.enter(address, self.now_ms),
+        };
         drop(guard);
-        if let Err(refusal) = asked {
-            self.shared.stats.turned_away.fetch_add(1, Relaxed);
-            metrics::counter!("lode_connections_refused_total", "reason" => refusal.label()).increment(1);
-        }
-        asked.is_ok()
+        asked.inspect_err(|refusal| shared.turned_away(*refusal)).is_ok()
     }
 
-    fn leave(&self, connection: &Connection) {
+    /// Tells the guard that a connection is gone.
+    fn leave(&self, connection: &mut Connection) {
         if connection.entered {
-            self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner).leave(connection.address);
+            let mut guard = self.shared.guard();
+            if let Some(account) = connection.newcomer.take() {
+                guard.no_newcomer(account);
+            }
+            guard.leave(connection.address, !connection.session.is_authorized(), self.now_ms);
         }
     }
 
@@ -307,9 +361,9 @@ impl Thread {
         if let Some(mut connection) = self.connections.try_remove(key) {
             let _ = self.poll.registry().deregister(&mut connection.stream);
             if connection.leaving.is_none() {
-                self.note_end(&connection, why);
+                note_end(&self.shared, &mut connection, self.now_ms, why);
             }
-            self.leave(&connection);
+            self.leave(&mut connection);
             self.shared.stats.connections.fetch_sub(1, Relaxed);
         }
     }
@@ -324,21 +378,8 @@ impl Thread {
         let now_ms = self.now_ms;
         if let Some(connection) = self.connections.get_mut(key) {
             connection.leave(now_ms);
+            note_end(&self.shared, connection, now_ms, why);
         }
-        if let Some(connection) = self.connections.get(key) {
-            self.note_end(connection, why);
-        }
-    }
-
-    /// Counts the end of a connection, against its address where it was an offence.
-    fn note_end(&self, connection: &Connection, why: &'static str) {
-        if OFFENCES.contains(&why) && connection.entered {
-            let mut guard = self.shared.guard.lock().unwrap_or_else(PoisonError::into_inner);
-            if guard.offence(connection.address, self.now_ms) {
-                tracing::info!(address = %connection.address, why, "banned for a while");
-            }
-        }
-        metrics::counter!("lode_connections_closed_total", "reason" => why).increment(1);
     }
 
     fn flush(&mut self, key: usize) {
@@ -373,8 +414,12 @@ impl Thread {
         if to_end || chunk.len() == buffer.len() {
             self.again.push(key);
         }
-        let result =
-            if connection.proxy.is_some() { self.behind_proxy(key, chunk) } else { self.feed(key, chunk) };
+        connection.count(chunk.len());
+        let result = match connection.opening {
+            Opening::Done if connection.tls.is_none() => self.feed(key, chunk),
+            _ => self.opening(key, chunk),
+        };
+        let result = result.and_then(|()| self.tell_guard(key));
         if let Err(Gone(why)) = result {
             self.dismiss(key, why);
         }
@@ -383,29 +428,73 @@ impl Thread {
         }
     }
 
-    /// The first bytes from a load balancer.
-    fn behind_proxy(&mut self, key: usize, chunk: &[u8]) -> Result<(), Gone> {
+    /// What stands before lines: a load balancer's header, and encryption.
+    fn opening(&mut self, key: usize, chunk: &[u8]) -> Result<(), Gone> {
         let connection = &mut self.connections[key];
-        let Some(mut held) = connection.proxy.take() else { return Ok(()) };
-        held.extend_from_slice(chunk);
-        match proxy::parse(&held) {
-            proxy::Header::Partial if held.len() < proxy::HEADER_MAX => {
-                connection.proxy = Some(held);
-                Ok(())
-            }
-            proxy::Header::Complete { len, source } => {
-                if let Some(source) = source {
-                    connection.address = source.to_canonical();
+        match std::mem::replace(&mut connection.opening, Opening::Done) {
+            Opening::Proxy(mut held) => {
+                held.extend_from_slice(chunk);
+                match proxy::parse(&held) {
+                    proxy::Header::Partial if held.len() < proxy::HEADER_MAX => {
+                        connection.opening = Opening::Proxy(held);
+                        return Ok(());
+                    }
+                    proxy::Header::Complete { len, source } => {
+                        let address = source.map_or(connection.address, |source| source.to_canonical());
+                        connection.address = address;
+                        connection.opening = Opening::First;
+                        if !self.ask_guard(address) {
+                            return Err(Gone("guard"));
+                        }
+                        self.connections[key].entered = true;
+                        return if held.len() > len { self.opening(key, &held[len..]) } else { Ok(()) };
+                    }
+                    _ => return Err(Gone("proxy_header")),
                 }
-                let address = connection.address;
-                if !self.ask_guard(address) {
-                    return Err(Gone("guard"));
-                }
-                self.connections[key].entered = true;
-                self.feed(key, &held[len..])
             }
-            _ => Err(Gone("proxy_header")),
+            Opening::First => {
+                let certificate = self.shared.certificate.as_ref();
+                if let Some(certificate) = certificate.filter(|_| Certificate::wanted(chunk[0])) {
+                    connection.tls = Some(certificate.accept()?);
+                }
+            }
+            Opening::Done => {}
         }
+        let Some(tls) = &mut connection.tls else { return self.feed(key, chunk) };
+        let mut plain = std::mem::take(&mut self.plain);
+        let received = tls.receive(chunk, &mut plain);
+        // The handshake's answer, or why it failed.
+        let sent = tls.flush(&mut connection.stream);
+        let fed = received.and(sent).and_then(|()| self.feed(key, &plain));
+        plain.clear();
+        self.plain = plain;
+        fed
+    }
+
+    /// Tells the guard what a connection did, if that is much, or that it is proven.
+    fn tell_guard(&mut self, key: usize) -> Result<(), Gone> {
+        let Some(connection) = self.connections.get_mut(key).filter(|connection| connection.entered) else {
+            return Ok(());
+        };
+        let now_s = (self.now_ms / 1000) as u32;
+        if now_s >= connection.proven_until_s && connection.session.is_proof(&self.shared.settings) {
+            connection.proven_until_s = now_s.saturating_add(PROVEN_SECONDS);
+            if let Some(worker) = connection.session.worker() {
+                let account = self.shared.account_keys.hash_one(worker.account().script());
+                let mut guard = self.shared.guard();
+                guard.proved(connection.address, account, self.now_ms);
+                if let Some(account) = connection.newcomer.take() {
+                    guard.no_newcomer(account);
+                }
+            }
+        }
+        if connection.has_much_untold()
+            && let Some(traffic) = connection.untold()
+        {
+            let told = self.shared.guard().report(connection.address, traffic, self.now_ms);
+            return told.map_err(|refusal| Gone(refusal.label()));
+        }
+        Ok(())
     }
 
     /// Runs bytes through a session.
@@ -414,10 +503,17 @@ impl Thread {
         let connection = &mut self.connections[key];
         let session = &mut connection.session;
         let start = out.len();
+        let gate = Gate {
+            shared: &self.shared,
+            address: connection.address,
+            now_ms: self.now_ms,
+            first: Cell::new(!session.is_authorized()),
+            newcomer: Cell::new(connection.newcomer),
+        };
         let mut context = Context {
             now_ms: self.now_ms,
             jobs: &mut self.jobs,
-            accounts: &*self.shared.books,
+            accounts: &gate,
             settings: &self.shared.settings,
             shares,
             answers,
@@ -433,13 +529,14 @@ impl Thread {
             // Whoever has too much refused still gets an answer to every share that was read.
             said != Fate::Malformed
         });
+        connection.newcomer = gate.newcomer.get();
         if out.len() > start {
             parts.push((key, start..out.len()));
         }
         for found in self.round.found.drain(..) {
             // Waits where the service is behind: a block is worth it. Fails only when the service has ended.
             let (safe, done) = sync_channel(1);
-            if self.shared.found.send(Handed { found, safe }).is_ok() {
+            if self.handed.send(Handed { found, safe }).is_ok() {
                 self.round.unsafe_blocks.push(done);
             }
         }
@@ -510,22 +607,53 @@ impl Thread {
         self.accepting = (0..self.listeners.len()).collect();
         // An idle pool holds no buffers for what was busy.
         self.round = Round::default();
-        let (now_ms, login_ms, idle_ms) = (self.now_ms, self.shared.login_ms, self.shared.idle_ms);
-        let quiet: Vec<(usize, &'static str)> = self
+        let shared = Arc::clone(&self.shared);
+        let (now_ms, now_s) = (self.now_ms, (self.now_ms / 1000) as u32);
+        // Where room is short, strangers have little time to say who they are.
+        let short = shared.stats.connections.load(Relaxed) * 10 >= shared.connections_max * 9;
+        let login_ms = if short { shared.login_ms / 10 } else { shared.login_ms };
+        let idle = |connection: &Connection| {
+            let quiet_ms = now_ms.saturating_sub(connection.session.active_ms());
+            match connection.session.is_authorized() {
+                true if quiet_ms > shared.idle_ms => Some("idle"),
+                false if quiet_ms > login_ms => Some("login"),
+                _ => None,
+            }
+        };
+        let ends: Vec<(usize, &'static str)> = self
             .connections
-            .iter()
+            .iter_mut()
             .filter_map(|(key, connection)| {
                 if let Some(leaving) = &connection.leaving {
                     return (now_ms.saturating_sub(leaving.since_ms) > LEAVE_MS).then_some((key, "closed"));
                 }
-                let idle = now_ms.saturating_sub(connection.session.active_ms());
-                let (bound, why) =
-                    if connection.session.is_authorized() { (idle_ms, "idle") } else { (login_ms, "login") };
-                (idle > bound).then_some((key, why))
+                let lazy = is_below_floor(connection, &shared, now_s);
+                Some((key, idle(connection).or(lazy.then_some("work_floor"))?))
             })
             .collect();
-        for (key, why) in quiet {
+        for (key, why) in ends {
             self.dismiss(key, why);
+        }
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(REPORT_TICKS) {
+            self.report();
+        }
+    }
+
+    /// Tells the guard of all that it does not know yet.
+    fn report(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut over = Vec::new();
+        for (key, connection) in &mut self.connections {
+            if let Some(traffic) = connection.untold()
+                && connection.entered
+                && let Err(refusal) = shared.guard().report(connection.address, traffic, self.now_ms)
+            {
+                over.push((key, refusal.label()));
+            }
+        }
+        for (key, why) in over {
+            self.close(key, why);
         }
     }
 
@@ -538,6 +666,16 @@ impl Thread {
     }
 }
 
+/// Counts the end of a connection, against its address where it was an offence.
+fn note_end(shared: &Shared, connection: &mut Connection, now_ms: u64, why: &'static str) {
+    if connection.entered {
+        let offences = if OFFENCES.contains(&why) { 1.0 } else { connection.session.offences() };
+        let traffic = Traffic { offences, ..connection.untold().unwrap_or_default() };
+        let _ = shared.guard().report(connection.address, traffic, now_ms);
+    }
+    metrics::counter!("lode_connections_closed_total", "reason" => why).increment(1);
+}
+
 /// What a miner is told when its connection is closed by the pool; nothing to whom it would be no use.
 fn last_word(why: &str) -> Option<&'static str> {
     Some(match why {
@@ -546,8 +684,51 @@ fn last_word(why: &str) -> Option<&'static str> {
         "line_too_long" => "Closing: the line is too long",
         "login" => "Closing: no user name was authorised in time",
         "idle" => "Closing: no accepted share for too long",
+        "bytes" => "Closing: too much comes from this address",
+        "work_floor" => "Closing: less work than this pool asks of each connection",
         _ => return None,
     })
+}
+
+/// Whether a connection has not brought the work that is asked of each, at the end of a time it is measured over.
+fn is_below_floor(connection: &mut Connection, shared: &Shared, now_s: u32) -> bool {
+    let Some((hashes, seconds)) = shared.floor else { return false };
+    let (work, since_s) = connection.floor;
+    if now_s < since_s.saturating_add(seconds) {
+        return false;
+    }
+    let now = connection.session.work() as f32;
+    connection.floor = (now, now_s);
+    f64::from(now - work) * shared.hashes_per_difficulty < hashes
+}
+
+/// The accounts behind the guard: a user name is entered only where the guard lets it.
+struct Gate<'a> {
+    shared: &'a Shared,
+    address: IpAddr,
+    now_ms: u64,
+    /// The next user name is the connection's first.
+    first: Cell<bool>,
+    /// See [`Connection::newcomer`].
+    newcomer: Cell<Option<u64>>,
+}
+
+impl Accounts for Gate<'_> {
+    fn worker(&self, login: &Login) -> Result<Arc<Worker>, Reject> {
+        let away = |refusal: Refusal| {
+            metrics::counter!("lode_logins_refused_total", "reason" => refusal.label()).increment(1);
+            Reject::Unavailable
+        };
+        self.shared.guard().login(self.address, self.now_ms).map_err(away)?;
+        let worker = self.shared.books.worker(login)?;
+        if self.first.get() {
+            let account = self.shared.account_keys.hash_one(worker.account().script());
+            let newcomer = self.shared.guard().arrive(self.address, account, self.now_ms).map_err(away)?;
+            self.newcomer.set(newcomer.then_some(account));
+            self.first.set(false);
+        }
+        Ok(worker)
+    }
 }
 
 /// Turns all acceptances of a round into refusals.

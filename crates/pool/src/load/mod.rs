@@ -5,6 +5,8 @@
 //! arrive. Of the pool's process, where it runs on this machine and its number is given, it reads memory and processor time
 //! from `/proc`.
 
+mod attack;
+mod churn;
 mod client;
 mod process;
 mod run;
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use attack::{Attack, AttackOptions, AttackReport, attack};
+pub use churn::{ChurnReport, churn};
 pub use process::{Usage, usage};
 pub use run::run;
 

@@ -123,11 +123,12 @@ impl Load<'_> {
     }
 
     fn start_one(&mut self, number: usize) {
-        let connected = connect(self.options.address, source(self.options, number)).and_then(|mut stream| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut stream, Token(self.clients.len()), interest)?;
-            Ok(stream)
-        });
+        let connected =
+            connect(self.options.address, source(self.options, number), false).and_then(|mut stream| {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                self.poll.registry().register(&mut stream, Token(self.clients.len()), interest)?;
+                Ok(stream)
+            });
         match connected {
             Ok(stream) => self.clients.push(Some(Client::new(stream, number))),
             Err(error) => {
@@ -349,15 +350,19 @@ fn see_job(
     }
 }
 
-fn source(options: &LoadOptions, number: usize) -> Option<IpAddr> {
+pub(super) fn source(options: &LoadOptions, number: usize) -> Option<IpAddr> {
     let index = (options.sources > 0).then(|| number as u32 % options.sources)?;
     Some(IpAddr::V4(Ipv4Addr::from_bits(0x7f00_0002 + index)))
 }
 
-fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+/// Begins to connect. `reset`: closing it sends a reset, so that no port is kept for a minute.
+pub(super) fn connect(address: SocketAddr, source: Option<IpAddr>, reset: bool) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
+    if reset {
+        socket.set_linger(Some(Duration::ZERO))?;
+    }
     if let Some(source) = source {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
@@ -394,7 +399,7 @@ fn nonsense(options: &LoadOptions) -> u64 {
     sent
 }
 
-fn random_line(random: &mut impl rand::Rng, text: &mut Vec<u8>) {
+pub(super) fn random_line(random: &mut impl rand::Rng, text: &mut Vec<u8>) {
     const METHODS: [&str; 7] = [
         "submit",
         "subscribe",

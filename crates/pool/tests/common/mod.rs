@@ -14,7 +14,7 @@ use std::time::Duration;
 use lode_coins::Coin;
 use lode_ledger::{Credit, Ledger, LedgerOptions, LogError, Payees, Share, TemplateRef, Worker};
 use lode_pool::config::{PoolConfig, PortConfig};
-use lode_pool::front::{Books, Front, Handed};
+use lode_pool::front::{Books, Front, FrontError, Handed};
 use lode_pool::job::{Job, JobParts, Pays};
 use lode_pool::session::{Accounts, Extranonces, SessionSettings, write_farewell};
 use lode_pool::template::Template;
@@ -77,35 +77,39 @@ pub(crate) fn now_ms() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
+pub(crate) fn try_start(config: PoolConfig) -> Result<TestPool, FrontError> {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = Ledger::open(LedgerOptions::new(dir.path(), "bitcoin/regtest"), now_ms()).unwrap();
+    let script = coin().address_to_script(ADDRESS).unwrap();
+    let worker = ledger.worker(ADDRESS, &script, "first").unwrap();
+    let first = Share {
+        worker,
+        template: TemplateRef::new(1, BlockHash([0; 32]), 1.0),
+        credit: Credit::from_difficulty(1.0).unwrap(),
+        time_ms: now_ms(),
+    };
+    ledger.record(&[first]).unwrap();
+    let books = Arc::new(TestBooks { ledger: Mutex::new(ledger), broken: AtomicBool::new(false), dir });
+    let settings = SessionSettings {
+        version_mask: config.version_mask,
+        vardiff: config.vardiff.clone(),
+        difficulty_one: coin().pow.difficulty_one_target().unwrap(),
+        ports: config.ports.clone(),
+        farewell: write_farewell(config.moved_to()),
+        extranonces: Extranonces::default(),
+    };
+    let (sender, found) = sync_channel(1024);
+    let as_books: Arc<dyn Books> = books.clone();
+    let bans = Some(books.dir.path().join("bans.jsonl"));
+    let front = Front::start(&config, settings, coin().pow, as_books, sender, bans)?;
+    let mut pool = TestPool { front, books, found, seq: 0 };
+    pool.job(BlockHash([1; 32]));
+    Ok(pool)
+}
+
 impl TestPool {
     pub(crate) fn start(config: PoolConfig) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut ledger, _) =
-            Ledger::open(LedgerOptions::new(dir.path(), "bitcoin/regtest"), now_ms()).unwrap();
-        let script = coin().address_to_script(ADDRESS).unwrap();
-        let worker = ledger.worker(ADDRESS, &script, "first").unwrap();
-        let first = Share {
-            worker,
-            template: TemplateRef::new(1, BlockHash([0; 32]), 1.0),
-            credit: Credit::from_difficulty(1.0).unwrap(),
-            time_ms: now_ms(),
-        };
-        ledger.record(&[first]).unwrap();
-        let books = Arc::new(TestBooks { ledger: Mutex::new(ledger), broken: AtomicBool::new(false), dir });
-        let settings = SessionSettings {
-            version_mask: config.version_mask,
-            vardiff: config.vardiff.clone(),
-            difficulty_one: coin().pow.difficulty_one_target().unwrap(),
-            ports: config.ports.clone(),
-            farewell: write_farewell(config.moved_to()),
-            extranonces: Extranonces::default(),
-        };
-        let (sender, found) = sync_channel(1024);
-        let as_books: Arc<dyn Books> = books.clone();
-        let front = Front::start(&config, settings, coin().pow, as_books, sender).unwrap();
-        let mut pool = Self { front, books, found, seq: 0 };
-        pool.job(BlockHash([1; 32]));
-        pool
+        try_start(config).unwrap()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

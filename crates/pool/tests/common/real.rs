@@ -47,6 +47,7 @@ pub(crate) fn start(coin: &'static Coin, daemons: &[&Daemon], start_difficulty: 
         ledger,
         solo: false,
         upstream: Nodes { sources: sources.clone(), watch: watch.clone() },
+        directory: None,
     })
     .unwrap();
     Running { pool, watch, sources, _dir: dir }
