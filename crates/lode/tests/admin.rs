@@ -125,7 +125,10 @@ fn an_operator_sees_bans_and_drains() {
     assert!(pool.says(&["top"]).contains("127.0.0.1/32"));
     assert!(pool.says(&["why", "127.0.0.1"]).contains("would be let in"));
 
-    write!(attic.get_mut(), "{{\"id\":3,\"method\":\"mining.submit\",\"params\":[\"{ADDRESS}.attic\",\"0\",\"00\",\"00\",\"00\"]}}\n").unwrap();
+    let share = format!(
+        "{{\"id\":3,\"method\":\"mining.submit\",\"params\":[\"{ADDRESS}.attic\",\"0\",\"00\",\"00\",\"00\"]}}\n"
+    );
+    attic.get_mut().write_all(share.as_bytes()).unwrap();
     let mut line = String::new();
     while !line.contains("\"id\":3") {
         line.clear();
