@@ -154,7 +154,11 @@ fn the_readmes_way_to_a_pool_of_ones_own_works() {
     );
     let run = |step: &str| {
         let mut shell = Command::new("sh");
-        shell.args(["-c", step]).current_dir(&home).env("HOME", home.path()).env("PATH", path.as_ref().unwrap());
+        shell
+            .args(["-c", step])
+            .current_dir(&home)
+            .env("HOME", home.path())
+            .env("PATH", path.as_ref().unwrap());
         shell.output().unwrap()
     };
     assert!(run(steps[0]).status.success());
