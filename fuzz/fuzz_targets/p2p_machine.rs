@@ -103,7 +103,10 @@ fuzz_target!(|bytes: &[u8]| {
                     assert!(alive.contains(&id), "sent to one who is gone");
                     message.encode_payload(&mut Vec::new());
                 }
-                Output::SendBlock { peer, .. } => assert!(alive.contains(&peer)),
+                Output::SendBlock { peer, .. } | Output::SendFilters { peer, .. } => {
+                    assert!(alive.contains(&peer));
+                }
+                Output::Forget(_) => {}
                 Output::Disconnect { peer, .. } => assert!(alive.remove(&peer)),
                 // Verdicts of all kinds, as the bytes will have it.
                 Output::Event(Event::Headers { peer: id, .. }) => {

@@ -251,7 +251,7 @@ fn decode_row(key: &[u8], value: &[u8], form: Form) -> Option<Row> {
 }
 
 /// The chain's error for fjall's.
-fn failure(path: &Path, error: &fjall::Error) -> StoreError {
+pub(crate) fn failure(path: &Path, error: &fjall::Error) -> StoreError {
     let io = match error {
         fjall::Error::Io(io) => Some(io),
         fjall::Error::Storage(fjall::LsmError::Io(io)) => Some(io),

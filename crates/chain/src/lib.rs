@@ -16,6 +16,7 @@
 //! flat         append-only files of blocks and undo data    stats     gettxoutsetinfo
 //! mempool      transactions that wait for a block           policy    which of them are standard
 //! template     what the next block should hold              view      what these two ask of the chain
+//! filters      compact filters of all blocks, if wanted
 //! ```
 //!
 //! # Correctness: nothing reported as connected is lost
@@ -49,6 +50,7 @@ mod connect;
 mod db;
 mod directory;
 mod error;
+mod filters;
 mod flat;
 pub mod limits;
 #[cfg(test)]
@@ -73,6 +75,7 @@ mod view;
 
 pub use chain::{Chain, ChainBlock, ChainOptions, Connected};
 pub use error::{Blame, BlockError, OpenError, StoreError, TxError};
+pub use filters::{FilterHeader, FilterIndex, NewFilter};
 pub use rules::block::{height_push, witness_commitment_script};
 pub use rules::header::check_pow;
 pub use rules::tx::{SequenceLocks, is_final};

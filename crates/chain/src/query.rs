@@ -176,11 +176,26 @@ impl Chain {
     /// The outputs that a block spent: for each transaction but the coinbase, one per input. `Ok(None)` where the
     /// block was never connected.
     pub fn spent_outputs(&self, hash: &BlockHash) -> Result<Option<Vec<Vec<Utxo>>>, StoreError> {
-        let Some(id) = self.tree.find(hash).filter(|&id| self.tree.get(id).undo.is_some()) else {
+        Ok(self.connected_block(hash)?.map(|(_, spent)| spent))
+    }
+
+    /// A block that was connected once, with the outputs it spent as [`Chain::spent_outputs`] has them; none for the
+    /// first block, which spends nothing.
+    pub(crate) fn connected_block(
+        &self,
+        hash: &BlockHash,
+    ) -> Result<Option<(Arc<Block>, Vec<Vec<Utxo>>)>, StoreError> {
+        let Some(id) = self.tree.find(hash) else { return Ok(None) };
+        let entry = self.tree.get(id);
+        if entry.height() == 0 {
+            return Ok(Some((Arc::new(self.read_block(id)?), Vec::new())));
+        }
+        if entry.undo.is_none() {
             return Ok(None);
-        };
+        }
         let hashed = Hashed::new(Arc::new(self.read_block(id)?));
-        self.read_undo(id, &hashed).map(|undo| Some(undo.0))
+        let undo = self.read_undo(id, &hashed)?;
+        Ok(Some((hashed.block, undo.0)))
     }
 
     pub(crate) fn read_block(&self, id: Id) -> Result<Block, StoreError> {

@@ -159,7 +159,8 @@ impl Peers {
     pub(crate) fn schedule(&mut self, id: PeerId, step: &Step<'_>) {
         let (round, doubts) = (self.downloads.round, self.downloads.doubts);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if !peer.is_ready()
+        if self.options.light
+            || !peer.is_ready()
             || peer.kind == ConnectionKind::Feeler
             || peer.sync.in_flight.len() > MAX_IN_FLIGHT / 2
         {

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use dial::{NameError, parse_name};
 
 use crate::message::AddrEntry;
-use crate::{Event, Options, PeerId, PeerInfo, TxVerdict, Verdict, View};
+use crate::{Event, Options, PeerId, PeerInfo, Question, TxVerdict, Verdict, View};
 
 /// Why the network could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Connect(String),
     TryOnce(String),
     Disconnect(PeerId),
+    Ask(PeerId, Question),
+    Punish(PeerId, String),
     Forget(String),
     Discourage(std::net::IpAddr),
     SetActive(bool),
@@ -150,6 +152,17 @@ impl P2p {
     /// Ends a connection.
     pub fn disconnect(&self, peer: PeerId) {
         self.send(Command::Disconnect(peer));
+    }
+
+    /// Asks a peer, as a light client ([`Options::light`]). The answers are [`Event::Answer`]s.
+    pub fn ask_peer(&self, peer: PeerId, question: Question) {
+        self.send(Command::Ask(peer, question));
+    }
+
+    /// Ends the connection of a peer that was caught at a lie or that keeps us waiting; a light client does not call it
+    /// again. `reason` is for people.
+    pub fn punish(&self, peer: PeerId, reason: String) {
+        self.send(Command::Punish(peer, reason));
     }
 
     /// Ends connections with this host and takes none for a day.

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::Message;
+use crate::message::Services;
 use lode_primitives::{Block, BlockHash, Header, Height, Transaction, Txid, Wtxid};
 
 /// Time since the Unix epoch on a clock that never goes back. State machines get it as an argument.
@@ -58,6 +60,16 @@ pub enum Event {
         address: SocketAddr,
         /// It called us.
         inbound: bool,
+        /// What it offers.
+        services: Services,
+    },
+    /// What a peer answers to a [`crate::Question`]; [`Message::NotFound`] where it was not asked because it is not known
+    /// to have that block.
+    Answer {
+        /// Who.
+        peer: PeerId,
+        /// The message.
+        message: Message,
     },
     /// A peer that had finished its handshake is gone.
     Disconnected {

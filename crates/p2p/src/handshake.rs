@@ -6,12 +6,18 @@ use crate::limits::{MIN_PEER_VERSION, PROTOCOL_VERSION};
 use crate::message::{Endpoint, Services, Version};
 use crate::peer::Stage;
 use crate::peers::{Output, Peers, Step};
-use crate::{ConnectionKind, Event, Message, PeerId};
+use crate::{ConnectionKind, Event, Message, Options, PeerId, View};
 
 impl Peers {
     /// What we offer.
-    pub(crate) fn services(&self) -> Services {
+    pub(crate) fn services(&self, view: &dyn View) -> Services {
+        if self.options.light {
+            return if self.options.encrypted { Services::P2P_V2 } else { Services(0) };
+        }
         let mut services = Services::NETWORK_LIMITED;
+        if view.offers_filters() {
+            services = services.with(Services::COMPACT_FILTERS);
+        }
         if !self.options.pruned {
             services = services.with(Services::NETWORK);
         }
@@ -25,7 +31,7 @@ impl Peers {
     }
 
     pub(crate) fn send_version(&mut self, id: PeerId, step: &Step<'_>) {
-        let services = self.services();
+        let services = self.services(step.view);
         let Some(peer) = self.peers.get(&id) else { return };
         let relay = self.options.relay_transactions
             && !matches!(peer.kind, ConnectionKind::BlockRelay | ConnectionKind::Feeler);
@@ -72,7 +78,7 @@ impl Peers {
             let reason = format!("protocol version {} is too old", version.version);
             return self.drop_peer(id, &reason, step);
         }
-        if let Some(lack) = lacking(peer.kind, version.services, self.options.coin.form.witness) {
+        if let Some(lack) = lacking(peer.kind, version.services, &self.options) {
             return self.drop_peer(id, lack, step);
         }
         let (kind, address, services) = (peer.kind, peer.address, version.services);
@@ -102,6 +108,7 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.stage = Stage::Ready;
         let (kind, address) = (peer.kind, peer.address);
+        let services = peer.services();
         let (agent, height) =
             peer.version.as_ref().map_or((String::new(), 0), |v| (v.user_agent.clone(), v.start_height));
         let ask_addresses = uses_book && kind == ConnectionKind::Outbound;
@@ -120,6 +127,7 @@ impl Peers {
             peer: id,
             address,
             inbound: kind == ConnectionKind::Inbound,
+            services,
         }));
         self.send(id, Message::SendCmpct { high_bandwidth: false, version: 2 });
         self.send(id, Message::SendHeaders);
@@ -132,14 +140,17 @@ impl Peers {
 }
 
 /// What a peer we called must offer, or we had better call another. The user's own choice is always taken.
-fn lacking(kind: ConnectionKind, services: Services, witness: bool) -> Option<&'static str> {
+fn lacking(kind: ConnectionKind, services: Services, options: &Options) -> Option<&'static str> {
     if matches!(kind, ConnectionKind::Inbound | ConnectionKind::Manual | ConnectionKind::Feeler) {
         return None;
     }
     if !services.has(Services::NETWORK) && !services.has(Services::NETWORK_LIMITED) {
         return Some("serves no blocks");
     }
-    if witness && !services.has(Services::WITNESS) {
+    if options.light && !services.has(Services::COMPACT_FILTERS) {
+        return Some("serves no compact filters");
+    }
+    if options.coin.form.witness && !services.has(Services::WITNESS) {
         return Some("serves no witnesses");
     }
     None

@@ -15,7 +15,9 @@ use lode_primitives::{BlockHash, Header, Work};
 pub(crate) use presync::Presync;
 
 use crate::headers::presync::Fed;
-use crate::limits::{BEHIND_ANSWER, BEHIND_TIMEOUT, HEADERS_TIMEOUT, PROTOCOL_VERSION, RECENT};
+use crate::limits::{
+    BEHIND_ANSWER, BEHIND_TIMEOUT, HEADERS_TIMEOUT, LIGHT_BEHIND_TIMEOUT, PROTOCOL_VERSION, RECENT,
+};
 use crate::message::{Locator, MAX_HEADERS};
 use crate::peer::Known;
 use crate::peers::{Output, Peers, Step};
@@ -132,8 +134,7 @@ impl Peers {
             if full {
                 self.start_presync(id, parent.hash, parent.work, &headers, step);
             } else {
-                tracing::debug!(peer = %id, "chain with too little work: ignored");
-                self.headers_exhausted(id, step);
+                self.too_little_work(id, step);
             }
             return;
         }
@@ -204,6 +205,15 @@ impl Peers {
         self.schedule(id, step);
     }
 
+    /// A peer's whole chain is not worth storing. A light client has no use for such a peer.
+    fn too_little_work(&mut self, id: PeerId, step: &Step<'_>) {
+        tracing::debug!(peer = %id, "chain with too little work: ignored");
+        if self.options.light {
+            return self.punish(id, "its chain has too little work", step);
+        }
+        self.headers_exhausted(id, step);
+    }
+
     /// A peer has no more headers for now: everybody else is asked for theirs.
     fn headers_exhausted(&mut self, id: PeerId, step: &Step<'_>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
@@ -265,8 +275,7 @@ impl Peers {
         match fed {
             Fed::Invalid(reason) => self.punish(id, reason, step),
             Fed::Exhausted => {
-                tracing::debug!(peer = %id, "the whole chain has too little work: ignored");
-                self.headers_exhausted(id, step);
+                self.too_little_work(id, step);
             }
             Fed::More => {
                 let mut locator = vec![presync.last()];
@@ -309,9 +318,11 @@ impl Peers {
     /// and then dropped (Core's `ConsiderEviction`).
     fn drop_those_behind(&mut self, step: &Step<'_>) {
         let tip = step.view.tip();
+        let light = self.options.light;
+        let timeout = if light { LIGHT_BEHIND_TIMEOUT } else { BEHIND_TIMEOUT };
         let (mut ask, mut late) = (Vec::new(), Vec::new());
         for peer in self.peers.values_mut() {
-            let chosen = matches!(peer.kind, ConnectionKind::Outbound | ConnectionKind::BlockRelay);
+            let chosen = light || matches!(peer.kind, ConnectionKind::Outbound | ConnectionKind::BlockRelay);
             let behind = peer.sync.best_known.is_none_or(|best| best.work < tip.work);
             if !chosen || !peer.is_ready() || !behind {
                 peer.sync.behind_since = None;
@@ -319,11 +330,9 @@ impl Peers {
             }
             let since = *peer.sync.behind_since.get_or_insert(step.now);
             let age = step.now.saturating_sub(since);
-            if age >= BEHIND_TIMEOUT + BEHIND_ANSWER {
+            if age >= timeout + BEHIND_ANSWER {
                 late.push(peer.id);
-            } else if age >= BEHIND_TIMEOUT
-                && peer.sync.asked_headers.is_none_or(|at| at < since + BEHIND_TIMEOUT)
-            {
+            } else if age >= timeout && peer.sync.asked_headers.is_none_or(|at| at < since + timeout) {
                 ask.push(peer.id);
             }
         }

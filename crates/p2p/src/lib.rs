@@ -10,7 +10,7 @@
 //!
 //! The parts: [`message`] is the wire form of every message, [`frame`] what goes around it on a plain connection;
 //! [`Peers`] is the state machine, made of small managers (handshake, addresses, headers, downloads, compact blocks,
-//! transactions, slots); `driver` has the sockets. The machine gets time, randomness and messages as arguments and
+//! transactions, filters, slots); `driver` has the sockets. The machine gets time, randomness and messages as arguments and
 //! gives messages and events out, so a test can join many of them and let hours pass in milliseconds.
 
 mod addrbook;
@@ -20,9 +20,11 @@ mod compact;
 mod download;
 mod driver;
 mod event;
+mod filters;
 pub mod frame;
 mod handshake;
 mod headers;
+mod light;
 mod limits;
 pub mod message;
 mod options;
@@ -39,6 +41,8 @@ mod view;
 pub use addrbook::{AddrBook, BookError};
 pub use driver::{NameError, NetTotals, P2p, StartError, parse_name, start};
 pub use event::{ConnectionKind, Event, PeerId, PeerInfo, Time, TxVerdict, Verdict};
+pub use filters::{FilterKind, FilterRequest};
+pub use light::Question;
 pub use message::Message;
 pub use options::Options;
 pub use peers::{Output, Peers};

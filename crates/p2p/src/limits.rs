@@ -62,6 +62,14 @@ pub(crate) const MAX_HIGH_BANDWIDTH: usize = 3;
 /// Half-built compact blocks at a time, over all peers.
 pub(crate) const MAX_PARTIAL_BLOCKS: usize = 12;
 
+/// Filters in answer to one `getcfilters` (BIP157).
+pub(crate) const MAX_FILTERS: u32 = 1_000;
+/// Filter headers told as checkpoints are so many blocks apart (BIP157).
+pub(crate) const CHECKPOINT_INTERVAL: u32 = 1_000;
+/// A light client's peers may have a worse chain than its own for so long; a full node waits longer because it may be
+/// them that are right, and because it has more use for them.
+pub(crate) const LIGHT_BEHIND_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// Transactions announced by one peer and not yet fetched (Core's `MAX_PEER_TX_ANNOUNCEMENTS`).
 pub(crate) const MAX_TX_ANNOUNCED: usize = 5_000;
 /// Transactions asked of one peer at a time (Core's `MAX_PEER_TX_REQUEST_IN_FLIGHT`).

@@ -20,7 +20,9 @@ use lode_primitives::{
 pub(crate) use address::decode_entry;
 pub use address::{AddrEntry, Endpoint, MAX_ADDRESSES, NetAddr};
 pub use compact::{BlockTxn, CompactBlock, GetBlockTxn, PrefilledTx, ShortId, ShortIdKey};
-pub use filter::{CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, GetCFHeaders, GetCFilters};
+pub use filter::{
+    CFCheckpt, CFHeaders, CFilter, GetCFCheckpt, GetCFHeaders, GetCFilters, MAX_FILTER_HEADERS,
+};
 pub use inventory::{InvItem, InvKind, MAX_INV};
 pub use version::{Services, Version};
 

@@ -35,6 +35,9 @@ pub struct Options {
     pub pruned: bool,
     /// Announce and ask for transactions at all.
     pub relay_transactions: bool,
+    /// We keep headers only, and ask for filters and single blocks ([`crate::Question`]): nothing is offered, no block is
+    /// downloaded unasked, and who is caught at a lie is not called again even if the user named it.
+    pub light: bool,
     /// What we call ourselves, as `/Lode:0.1.0/`.
     pub user_agent: String,
     /// Header chains with less work in all than this are not stored: the coin's known minimum.
@@ -57,6 +60,7 @@ impl Options {
             encrypted: true,
             pruned: false,
             relay_transactions: true,
+            light: false,
             user_agent: concat!("/Lode:", env!("CARGO_PKG_VERSION"), "/").into(),
             min_chain_work: coin.min_chain_work(),
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lode_primitives::{BlockHash, Header, Height, Txid, Work, Wtxid};
 
 use crate::headers::Presync;
+use crate::light::Owed;
 use crate::limits::{ADDR_BURST, MAX_KNOWN};
 use crate::message::{AddrEntry, Services, Version};
 use crate::rolling::Rolling;
@@ -171,6 +172,8 @@ pub(crate) struct Peer {
     pub(crate) relay: PeerRelay,
     pub(crate) addresses: PeerAddresses,
     pub(crate) ping: PeerPing,
+    /// Answers it owes a light client.
+    pub(crate) owed: Owed,
     pub(crate) last_block: Time,
     pub(crate) last_transaction: Time,
     pub(crate) last_send: Time,
@@ -215,6 +218,7 @@ impl Peer {
                 next_send: now,
             },
             ping: PeerPing { sent: now, ..PeerPing::default() },
+            owed: Owed::default(),
             last_block: Time::ZERO,
             last_transaction: Time::ZERO,
             last_send: Time::ZERO,

@@ -3,7 +3,7 @@
 //! [`Peers`] is given what happened (a connection, a message, a verdict, the passing of time) and answers with
 //! [`Output`]s. What belongs to one subject is an `impl Peers` in that subject's module: [`crate::handshake`],
 //! [`crate::headers`], [`crate::download`], [`crate::compact`], [`crate::announce`], [`crate::serve`],
-//! [`crate::relay`], [`crate::addresses`], [`crate::slots`].
+//! [`crate::filters`], [`crate::light`], [`crate::relay`], [`crate::addresses`], [`crate::slots`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +17,7 @@ use crate::addrbook::AddrBook;
 use crate::addresses::AddressCache;
 use crate::compact::Partials;
 use crate::download::Downloads;
+use crate::filters::{FilterKind, FilterRequest};
 use crate::limits::{
     HANDSHAKE_TIMEOUT, PING_INTERVAL, PING_TIMEOUT, TRICKLE_INBOUND, TRICKLE_OUTBOUND, TRICKLE_PRIVATE,
 };
@@ -41,6 +42,15 @@ pub enum Output {
         /// With witnesses, or stripped of them.
         witness: bool,
     },
+    /// Send compact filters, read from the [`View`] when their turn comes.
+    SendFilters {
+        /// To whom.
+        peer: PeerId,
+        /// Which.
+        request: FilterRequest,
+    },
+    /// Do not call this peer again, even if the user named it.
+    Forget(PeerId),
     /// Call an address of the book.
     Dial {
         /// Whom.
@@ -207,20 +217,26 @@ impl Peers {
             Message::GetHeaders(locator) => self.on_getheaders(peer, &locator, step),
             Message::GetBlocks(locator) => self.on_getblocks(peer, &locator, step),
             Message::Headers(headers) => self.on_headers(peer, headers, step),
+            Message::Block(_) if self.options.light => self.on_answer(peer, message, step),
             Message::Block(block) => self.on_block(peer, block, step),
             Message::Tx(transaction) => self.on_tx(peer, transaction, step),
             Message::CmpctBlock(compact) => self.on_cmpctblock(peer, &compact, step),
             Message::GetBlockTxn(request) => self.on_getblocktxn(peer, &request, step),
             Message::BlockTxn(answer) => self.on_blocktxn(peer, answer, step),
-            // Not offered (no bloom filters, no block filters yet) or never asked for.
-            Message::Mempool
-            | Message::MerkleBlock { .. }
-            | Message::GetCFilters(_)
-            | Message::CFilter(_)
-            | Message::GetCFHeaders(_)
-            | Message::CFHeaders(_)
-            | Message::GetCFCheckpt(_)
-            | Message::CFCheckpt(_) => {}
+            Message::GetCFilters(ask) => {
+                let kind = FilterKind::Filters;
+                self.on_filters_wanted(peer, kind, ask.filter_type, ask.start_height, ask.stop, step);
+            }
+            Message::GetCFHeaders(ask) => {
+                let kind = FilterKind::Headers;
+                self.on_filters_wanted(peer, kind, ask.filter_type, ask.start_height, ask.stop, step);
+            }
+            Message::GetCFCheckpt(ask) => {
+                self.on_filters_wanted(peer, FilterKind::Checkpoints, ask.filter_type, 0, ask.stop, step);
+            }
+            message @ (Message::CFilter(_) | Message::CFHeaders(_)) => self.on_answer(peer, message, step),
+            // Not offered (no bloom filters) or never asked for.
+            Message::Mempool | Message::MerkleBlock { .. } | Message::CFCheckpt(_) => {}
         }
     }
 
@@ -277,6 +293,11 @@ impl Peers {
     /// Ends a connection at the user's wish.
     pub fn disconnect(&mut self, peer: PeerId, now: Time, view: &dyn View) {
         self.drop_peer(peer, "asked to", &Step { now, view });
+    }
+
+    /// Ends the connection of a peer that was caught at a lie, or that keeps us waiting.
+    pub fn punish_peer(&mut self, peer: PeerId, reason: &str, now: Time, view: &dyn View) {
+        self.punish(peer, reason, &Step { now, view });
     }
 
     /// Ends connections with a host and takes none for a day.
@@ -358,6 +379,9 @@ impl Peers {
         tracing::info!(%peer, address = %state.address, reason, "peer misbehaves");
         if state.kind != ConnectionKind::Manual && !host.is_loopback() {
             self.slots.discourage(host, step.now);
+        }
+        if self.options.light {
+            self.out.push_back(Output::Forget(peer));
         }
         self.drop_peer(peer, reason, step);
     }

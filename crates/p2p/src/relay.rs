@@ -274,6 +274,9 @@ impl Peers {
     pub(crate) fn on_notfound(&mut self, id: PeerId, items: &[InvItem], step: &Step<'_>) {
         for item in items {
             match item.kind {
+                kind if kind.is_block() && self.options.light => {
+                    self.on_block_withheld(id, item.block_hash(), step);
+                }
                 kind if kind.is_block() => self.on_block_not_found(id, item.block_hash(), step),
                 InvKind::Wtx => {
                     self.requests.not_found(&TxRef::Wtxid(Wtxid(item.hash.0)), id, step.now);

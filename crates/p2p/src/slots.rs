@@ -174,7 +174,7 @@ impl Peers {
     fn dial(&mut self, kind: ConnectionKind, step: &Step<'_>) {
         let groups = self.outbound_groups();
         let connected: BTreeSet<SocketAddr> = self.peers.values().map(|peer| peer.address).collect();
-        for _ in 0..20 {
+        for attempt in 0..20 {
             let untried = kind == ConnectionKind::Feeler;
             let Some((address, services)) = self.book.select(untried, &mut self.rng, step.now) else {
                 return;
@@ -182,7 +182,10 @@ impl Peers {
             let known_good = self.book.services(&address).is_some_and(|services| {
                 services.has(Services::NETWORK) || services.has(Services::NETWORK_LIMITED)
             });
+            // A light client wants filters; where the book has few who say they serve them, it asks the others.
+            let serves = !self.options.light || services.has(Services::COMPACT_FILTERS) || attempt >= 15;
             if connected.contains(&address)
+                || !serves
                 || self.slots.dialing.contains_key(&address)
                 || self.slots.is_discouraged(&address.ip(), step.now)
                 || (kind != ConnectionKind::Feeler && groups.contains(&net_group(&address.ip())))

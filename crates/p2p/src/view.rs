@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lode_primitives::{BlockHash, Header, Height, Transaction, Txid, Work, Wtxid};
+use lode_primitives::{BlockHash, Hash256, Header, Height, Transaction, Txid, Work, Wtxid};
 
 /// A block as the header tree knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub enum TxRef {
 ///
 /// Called from the network's own thread while blocks are validated on another: answers must come from memory, and
 /// [`View::tip`], [`View::best_header`] and [`View::initial_sync`] must not wait for a block's validation. The others
-/// may; the network calls none of them for each block of a sync, so waiting costs it nothing that matters. Only [`View::block_bytes`] may read a disk; it is called from
-/// threads where that does no harm.
+/// may; the network calls none of them for each block of a sync, so waiting costs it nothing that matters. Only [`View::block_bytes`] and what gives
+/// filters may read a disk; they are called from threads where that does no harm.
 pub trait View: Send + Sync + 'static {
     /// The best block connected.
     fn tip(&self) -> HeaderInfo;
@@ -88,6 +88,23 @@ pub trait View: Send + Sync + 'static {
 
     /// Fee rate below which the mempool takes nothing, in satoshi per 1,000 virtual bytes: our `feefilter`.
     fn min_fee_rate(&self) -> u64;
+
+    /// Compact filters are made up to the tip, or were once: they are offered (BIP157).
+    fn offers_filters(&self) -> bool {
+        false
+    }
+
+    /// The compact filter of the block `hash` at `height`; `None` where it is not made. May read the disk.
+    fn filter(&self, height: Height, hash: &BlockHash) -> Option<Vec<u8>> {
+        let _ = (height, hash);
+        None
+    }
+
+    /// The hash of a block's filter, and its filter header; `None` where it is not made. May read the disk.
+    fn filter_header(&self, height: Height, hash: &BlockHash) -> Option<(Hash256, Hash256)> {
+        let _ = (height, hash);
+        None
+    }
 
     /// The block at `height` on the chain that ends in `of`.
     fn ancestor(&self, of: &BlockHash, height: Height) -> Option<BlockHash> {

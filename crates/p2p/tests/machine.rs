@@ -207,7 +207,10 @@ fn run(actions: &[(u8, u8, u8, u8)]) {
                     *alive.get_mut(&id).expect("sent to one who is gone") += 1;
                     message.encode_payload(&mut Vec::new());
                 }
-                Output::SendBlock { peer, .. } => assert!(alive.contains_key(&peer)),
+                Output::SendBlock { peer, .. } | Output::SendFilters { peer, .. } => {
+                    assert!(alive.contains_key(&peer));
+                }
+                Output::Forget(_) => panic!("only a light client forgets"),
                 Output::Disconnect { peer, .. } => {
                     alive.remove(&peer).expect("disconnected once");
                 }
@@ -248,7 +251,7 @@ fn judge(peers: &mut Peers, world: &World, event: Event, pick: u8, now: Duration
             }
             peers.transaction_verdict(wtxid, verdict, now, view);
         }
-        Event::Connected { .. } | Event::Disconnected { .. } => {}
+        Event::Connected { .. } | Event::Disconnected { .. } | Event::Answer { .. } => {}
     }
 }
 

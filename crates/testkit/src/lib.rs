@@ -54,7 +54,10 @@ impl Peer {
 /// # Panics
 /// Where the peer is absent and `LODE_REQUIRE_PEERS=1` says that it must not be.
 pub fn peer(peer: Peer) -> Option<PathBuf> {
-    let variable = peer.variable();
+    found(peer.variable())
+}
+
+fn found(variable: &str) -> Option<PathBuf> {
     if let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) {
         return Some(path.into());
     }
@@ -64,6 +67,15 @@ pub fn peer(peer: Peer) -> Option<PathBuf> {
     );
     eprintln!("SKIPPED: needs {variable}; run scripts/peers, then eval \"$(scripts/peers --env)\"");
     None
+}
+
+/// The directory of Bitcoin Core's test vectors (`blockfilters.json` and others), or `None` after saying that this test
+/// is left out.
+///
+/// # Panics
+/// As [`peer`].
+pub fn bitcoin_test_data() -> Option<PathBuf> {
+    found("LODE_BITCOIN_TEST_DATA")
 }
 
 /// How often something is done: `full` where `LODE_FULL=1` asks for the long form, else `short`.

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::transport::{Opened, Reading, TransportError, Writing};
 use crate::message::{InvItem, InvKind};
-use crate::{Message, PeerId, View};
+use crate::{FilterKind, FilterRequest, Message, PeerId, View};
 
 /// A peer that takes no bytes for this long is dropped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -38,6 +38,17 @@ pub(super) enum FromPeer {
 enum Item {
     Message(Message),
     Block { hash: BlockHash, witness: bool },
+    Filters(FilterRequest),
+}
+
+impl Item {
+    /// How many messages it counts for.
+    const fn weight(&self) -> usize {
+        match self {
+            Self::Filters(request) => request.weight(),
+            _ => 1,
+        }
+    }
 }
 
 /// What waits to be sent, shared by the two tasks and the network's thread.
@@ -100,8 +111,13 @@ impl Connection {
         self.push(Item::Block { hash, witness })
     }
 
+    /// Queues compact filters to be read from the store in their turn.
+    pub(super) fn send_filters(&self, request: FilterRequest) -> bool {
+        self.push(Item::Filters(request))
+    }
+
     fn push(&self, item: Item) -> bool {
-        let items = self.queue.items.fetch_add(1, Ordering::Relaxed);
+        let items = self.queue.items.fetch_add(item.weight(), Ordering::Relaxed);
         // A writer that has ended tells so itself.
         let _ = self.items.send(item);
         items < DROP_ITEMS && self.queue.bytes.load(Ordering::Relaxed) < DROP_BYTES
@@ -154,27 +170,74 @@ async fn write(
     common: Common,
 ) {
     while let Some(item) = waiting.recv().await {
-        let (bytes, weight) = match item {
-            Item::Message(message) => (writing.wrap(&message), weight(&message)),
-            Item::Block { hash, witness } => (block(&mut writing, hash, witness, &common).await, 0),
-        };
-        for chunk in bytes.chunks(WRITE_CHUNK) {
-            let error = match tokio::time::timeout(WRITE_TIMEOUT, writing.half.write_all(chunk)).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(TransportError::Io(error)),
-                Err(_) => Some(TransportError::Timeout),
-            };
-            if let Some(error) = error {
-                return end(peer, &error, &common).await;
+        let items = item.weight();
+        let (sent, bytes) = match item {
+            Item::Message(message) => {
+                let bytes = writing.wrap(&message);
+                (send(&mut writing, &bytes, &queue).await, weight(&message))
             }
-            queue.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            Item::Block { hash, witness } => {
+                let bytes = block(&mut writing, hash, witness, &common).await;
+                (send(&mut writing, &bytes, &queue).await, 0)
+            }
+            Item::Filters(request) => (filters(&mut writing, request, &queue, &common).await, 0),
+        };
+        if let Err(error) = sent {
+            return end(peer, &error, &common).await;
         }
-        queue.bytes.fetch_sub(weight, Ordering::Relaxed);
-        queue.items.fetch_sub(1, Ordering::Relaxed);
+        queue.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        queue.items.fetch_sub(items, Ordering::Relaxed);
         if !queue.is_high() {
             queue.lower.notify_waiters();
         }
     }
+}
+
+/// Writes wrapped messages in pieces that each have their time.
+async fn send(writing: &mut Writing, bytes: &[u8], queue: &Queue) -> Result<(), TransportError> {
+    for chunk in bytes.chunks(WRITE_CHUNK) {
+        match tokio::time::timeout(WRITE_TIMEOUT, writing.half.write_all(chunk)).await {
+            Ok(written) => written?,
+            Err(_) => return Err(TransportError::Timeout),
+        }
+        queue.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Reads and writes what a peer wants of the filters, a few at a time. What is not there is left out: who asked will
+/// ask another.
+async fn filters(
+    writing: &mut Writing,
+    request: FilterRequest,
+    queue: &Queue,
+    common: &Common,
+) -> Result<(), TransportError> {
+    let read = async |read: Box<dyn FnOnce(&dyn View) -> Vec<Message> + Send>| {
+        let view = Arc::clone(&common.view);
+        tokio::task::spawn_blocking(move || read(&*view)).await.unwrap_or_default()
+    };
+    if request.kind != FilterKind::Filters {
+        for message in read(Box::new(move |view| request.headers(view).into_iter().collect())).await {
+            let bytes = writing.wrap(&message);
+            send(writing, &bytes, queue).await?;
+        }
+        return Ok(());
+    }
+    let view = Arc::clone(&common.view);
+    let blocks = tokio::task::spawn_blocking(move || request.blocks(&*view)).await.unwrap_or_default();
+    for piece in blocks.chunks(FilterRequest::piece()).map(<[_]>::to_vec) {
+        let wanted = piece.len();
+        let messages = read(Box::new(move |view| FilterRequest::filters(view, &piece))).await;
+        for message in &messages {
+            let bytes = writing.wrap(message);
+            send(writing, &bytes, queue).await?;
+        }
+        if messages.len() < wanted {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// A stored block, wrapped to be sent; `notfound` where it is gone.

@@ -385,6 +385,8 @@ impl Driver {
             }
             Command::TryOnce(name) => self.dial_manual(name),
             Command::Forget(name) => self.manual.retain(|manual| manual.name != name),
+            Command::Ask(peer, question) => self.peers.ask(peer, question, now, view),
+            Command::Punish(peer, reason) => self.peers.punish_peer(peer, &reason, now, view),
             Command::Disconnect(peer) => self.peers.disconnect(peer, now, view),
             Command::Discourage(host) => self.peers.discourage(host, now, view),
             Command::SetActive(active) => self.peers.set_active(active, now, view),
@@ -420,6 +422,15 @@ impl Driver {
                 Output::SendBlock { peer, hash, witness } => {
                     let connection = self.connections.get(&peer);
                     (peer, connection.is_none_or(|connection| connection.send_block(hash, witness)))
+                }
+                Output::SendFilters { peer, request } => {
+                    let connection = self.connections.get(&peer);
+                    (peer, connection.is_none_or(|connection| connection.send_filters(request)))
+                }
+                Output::Forget(peer) => {
+                    let connected = ManualState::Connected(peer);
+                    self.manual.retain(|manual| manual.state != connected);
+                    continue;
                 }
                 Output::Dial { address, kind, encrypted } => {
                     self.dial_address(address, kind, encrypted);
@@ -470,7 +481,12 @@ impl Driver {
         if coin.form.witness {
             services = services.with(Services::WITNESS);
         }
+        if self.options.light {
+            services = services.with(Services::COMPACT_FILTERS);
+        }
         for seed in self.options.seeds.clone() {
+            // Seeds that filter by services have them in hex before their name; others do not answer to it.
+            let seed = if self.options.light { format!("x{:x}.{seed}", services.0) } else { seed };
             let (reports, now) = (self.reports.clone(), self.clock.now());
             self.tasks.spawn(async move {
                 let entries = ask_seed(seed, coin.p2p_port, services, now).await;

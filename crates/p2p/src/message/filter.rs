@@ -1,4 +1,4 @@
-//! Compact block filters (BIP157): the messages' forms. Filters themselves are not served yet.
+//! Compact block filters (BIP157): the messages' forms.
 
 use lode_primitives::{
     BlockHash, Decode, DecodeError, Encode, Form, Hash256, Reader, encode_bytes, encode_compact_size,
@@ -7,7 +7,7 @@ use lode_primitives::{
 use super::MAX_PAYLOAD;
 
 /// Most filter headers in one message (BIP157).
-const MAX_FILTER_HEADERS: usize = 2_000;
+pub const MAX_FILTER_HEADERS: usize = 2_000;
 
 /// `getcfilters`: filters of a run of blocks, at most 1,000.
 #[derive(Clone, Debug, PartialEq, Eq)]

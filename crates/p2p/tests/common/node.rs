@@ -47,7 +47,7 @@ pub async fn node(chain: &Arc<TestChain>, change: impl FnOnce(&mut Options)) -> 
                     chain.add_transaction(Transaction::clone(&transaction));
                     p2p.transaction_verdict(wtxid, TxVerdict::Accepted { fee_rate: 10_000 });
                 }
-                Event::Connected { .. } | Event::Disconnected { .. } => {}
+                Event::Connected { .. } | Event::Disconnected { .. } | Event::Answer { .. } => {}
             }
         }
     });

@@ -294,7 +294,7 @@ impl Sim {
                 };
                 node.peers.transaction_verdict(wtxid, verdict, now, &*chain);
             }
-            Event::Connected { .. } | Event::Disconnected { .. } => {}
+            Event::Connected { .. } | Event::Disconnected { .. } | Event::Answer { .. } => {}
         }
         self.carry_out(place);
     }
@@ -319,7 +319,13 @@ impl Sim {
                     let wait = node.judge_free - self.now;
                     self.later(wait, Happening::Judge { node: place, event });
                 }
-                Output::Established(_) | Output::Dial { .. } => {}
+                Output::SendFilters { peer, request } => {
+                    let chain = Arc::clone(&self.nodes[place].chain);
+                    for message in request.answers(&*chain) {
+                        self.transmit(place, peer, message);
+                    }
+                }
+                Output::Established(_) | Output::Forget(_) | Output::Dial { .. } => {}
             }
         }
     }
