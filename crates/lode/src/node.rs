@@ -51,6 +51,9 @@ pub(crate) struct Args {
     /// Delete old blocks so that block files take about so many MiB
     #[arg(long, value_name = "MIB")]
     prune: Option<u64>,
+    /// Make compact filters of all blocks (BIP158), for light clients to ask for (BIP157); not with --prune
+    #[arg(long, conflicts_with = "prune")]
+    filters: bool,
     /// Memory for unspent outputs, in MiB [default: 450]
     #[arg(long, value_name = "MIB")]
     cache: Option<usize>,
@@ -127,6 +130,7 @@ fn options(args: Args) -> anyhow::Result<NodeOptions> {
         }
     };
     options.prune_mib = args.prune;
+    options.filters = args.filters;
     options.cache_bytes = args.cache.map(|mib| mib << 20);
     Ok(options)
 }

@@ -143,6 +143,7 @@ pub(crate) fn node_options(settings: &Settings, coin: &'static Coin) -> NodeOpti
         Some(node.rpc_bind.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], coin.rpc_port))));
     options.connect = node.connect.iter().map(ToString::to_string).collect();
     options.prune_mib = (node.prune_mib > 0).then_some(node.prune_mib);
+    options.filters = node.filters;
     options
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lode_chain::mempool::MempoolError;
 use lode_chain::template::BlockTemplate;
-use lode_chain::{Chain, ChainOptions};
+use lode_chain::{Chain, ChainOptions, FilterIndex, OpenError};
 use lode_coins::Coin;
 use lode_p2p::View;
 use lode_primitives::{Block, BlockHash, Transaction, Txid};
@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::filters::{self, Filters};
 use crate::node::{BlockStatus, FEES_FILE, Node, Submitted, Tip};
 use crate::options::{NodeError, NodeOptions};
 use crate::rpc::{Auth, Cookie, Door, serve};
@@ -33,6 +34,7 @@ struct Tasks {
     rpc: Option<JoinHandle<()>>,
     ticks: JoinHandle<()>,
     judge: Option<std::thread::JoinHandle<()>>,
+    filters: Option<std::thread::JoinHandle<()>>,
 }
 
 /// A running node. Clones are handles to the same one; the node stops with [`NodeHandle::shutdown`].
@@ -57,6 +59,9 @@ impl std::fmt::Debug for NodeHandle {
 pub async fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
     for name in options.connect.iter().chain(&options.add_nodes) {
         lode_p2p::parse_name(name)?;
+    }
+    if options.filters && options.prune_mib.is_some() {
+        return Err(NodeError::FiltersPruned);
     }
     let directory = options.directory();
     std::fs::create_dir_all(&directory)
@@ -99,10 +104,26 @@ pub async fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
         Err(error) => Err(NodeError::Failed(format!("opening the chain: {error}"))),
     };
     let chain = chain.inspect_err(|_| rpc.iter().for_each(JoinHandle::abort))?;
-    let node = Arc::new(Node::new(chain, directory.clone(), options.prune_mib, stop));
+    let filters = match options.filters {
+        true => {
+            let opened = FilterIndex::open(&directory.join("filters")).map_err(OpenError::from);
+            Some(Filters::new(opened.inspect_err(|_| rpc.iter().for_each(JoinHandle::abort))?))
+        }
+        false => None,
+    };
+    let node = Arc::new(Node::new(chain, directory.clone(), options.prune_mib, filters, stop));
     door.open(node.clone());
     let ticks = tokio::spawn(tick(node.clone()));
-    let mut tasks = Tasks { rpc, ticks, judge: None };
+    let mut tasks = Tasks { rpc, ticks, judge: None, filters: None };
+    if node.filters.is_some() {
+        let (making, runtime) = (node.clone(), tokio::runtime::Handle::current());
+        let thread = std::thread::Builder::new().name("lode-filters".into()).spawn(move || {
+            if let Some(filters) = &making.filters {
+                filters::run(&making, filters, &runtime);
+            }
+        });
+        tasks.filters = Some(thread.map_err(NodeError::Thread)?);
+    }
 
     if options.network {
         let view: Arc<dyn View> = node.clone();
@@ -269,6 +290,11 @@ impl NodeHandle {
                 && judge.join().is_err()
             {
                 tracing::error!("the thread that judges blocks had panicked");
+            }
+            if let Some(filters) = tasks.filters
+                && filters.join().is_err()
+            {
+                tracing::error!("the thread that makes filters had panicked");
             }
             if node.mempool_loaded.load(Ordering::Relaxed)
                 && let Err(error) = mempool_file::save(&node)

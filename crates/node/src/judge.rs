@@ -49,13 +49,15 @@ fn judge(node: &Arc<Node>, p2p: &P2p, event: Event) {
             }
             p2p.transaction_verdict(wtxid, verdict);
         }
-        Event::Connected { peer, address, inbound } => {
+        Event::Connected { peer, address, inbound, .. } => {
             if node.bans.has(&address.ip(), i64::from(now())) {
                 p2p.disconnect(peer);
                 return;
             }
             tracing::debug!(%peer, %address, inbound, "peer connected");
         }
+        // Only a light client asks.
+        Event::Answer { .. } | Event::UpToDate { .. } => {}
         Event::Disconnected { peer, reason } => tracing::debug!(%peer, reason, "peer gone"),
     }
 }

@@ -6,9 +6,10 @@
 //! - [`rpc`]: JSON-RPC with bitcoind's method names, and a client for it;
 //! - `node`: the shared state and how blocks change it;
 //! - `judge`: the thread that judges what peers send; `view`: what the network may ask;
-//! - `fees`: what to pay, learnt from the mempool.
+//! - `fees`: what to pay, learnt from the mempool; `filters`: the thread that makes compact filters.
 
 mod fees;
+mod filters;
 mod handle;
 mod judge;
 mod lists;

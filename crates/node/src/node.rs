@@ -28,6 +28,7 @@ use lode_primitives::{Block, BlockHash, Height, Transaction, Txid};
 use tokio::sync::watch;
 
 use crate::fees::FeeEstimator;
+use crate::filters::Filters;
 use crate::lists::{Added, Bans, Calls};
 
 /// Chain and mempool.
@@ -134,6 +135,8 @@ pub(crate) struct Node {
     pub(crate) failure: Mutex<Option<String>>,
     /// True with [`Node::stop`]: for loops that compute.
     pub(crate) stopping: AtomicBool,
+    /// The compact filters, if they are wanted.
+    pub(crate) filters: Option<Filters>,
     /// The size pruned to, MiB.
     pub(crate) prune_mib: Option<u64>,
     /// The mempool's own count of its changes.
@@ -154,6 +157,7 @@ impl Node {
         chain: Chain,
         directory: PathBuf,
         prune_mib: Option<u64>,
+        filters: Option<Filters>,
         stop: watch::Sender<bool>,
     ) -> Self {
         let coin = chain.coin();
@@ -177,6 +181,7 @@ impl Node {
             stop,
             failure: Mutex::new(None),
             stopping: AtomicBool::new(false),
+            filters,
             prune_mib,
             mempool_changes: AtomicU64::new(0),
             mempool_loaded: AtomicBool::new(false),
@@ -346,10 +351,11 @@ impl Node {
 
     /// The service bits peers are told.
     pub(crate) fn services(&self) -> u64 {
-        // NETWORK (or NETWORK_LIMITED alone where old blocks are deleted), WITNESS, P2P_V2.
+        // NETWORK (or NETWORK_LIMITED alone where old blocks are deleted), WITNESS, COMPACT_FILTERS, P2P_V2.
         let blocks = if self.prune_mib.is_some() { 1 << 10 } else { 1 | 1 << 10 };
         let witness = if self.coin.form.witness { 1 << 3 } else { 0 };
-        blocks | witness | 1 << 11
+        let filters = if self.filters.as_ref().is_some_and(Filters::are_offered) { 1 << 6 } else { 0 };
+        blocks | witness | filters | 1 << 11
     }
 
     /// Heights of these blocks, as far as they are known.

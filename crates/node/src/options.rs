@@ -31,6 +31,8 @@ pub struct NodeOptions {
     pub prune_mib: Option<u64>,
     /// Bytes after which the next block file is begun; `None` for the usual. Pruning deletes whole files.
     pub block_file_bytes: Option<u64>,
+    /// Make compact filters (BIP158) of all blocks and serve them to light clients (BIP157).
+    pub filters: bool,
     /// Memory for unspent outputs between flushes, in bytes; `None` for the usual.
     pub cache_bytes: Option<usize>,
 }
@@ -50,6 +52,7 @@ impl NodeOptions {
             rpc_user: None,
             prune_mib: None,
             block_file_bytes: None,
+            filters: false,
             cache_bytes: None,
         }
     }
@@ -74,6 +77,9 @@ pub enum NodeError {
     /// A peer to call has a name that cannot be one.
     #[error("a peer to connect to: {0}")]
     Peer(#[from] lode_p2p::NameError),
+    /// Filters are made of all blocks, so none may be deleted.
+    #[error("compact filters need all blocks: --filters and --prune do not go together")]
+    FiltersPruned,
     /// The chain cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use lode_chain::BlockEntry;
 use lode_p2p::{HeaderInfo, TxRef, View};
-use lode_primitives::{BlockHash, Header, Height, Transaction, Wtxid};
+use lode_primitives::{BlockHash, Hash256, Header, Height, Transaction, Wtxid};
 
+use crate::filters::Filters;
 use crate::node::Node;
 
 /// The network's view of a block of the tree.
@@ -71,6 +72,28 @@ impl View for Node {
 
     fn check_pow(&self, header: &Header) -> bool {
         lode_chain::check_pow(self.coin, header, &header.hash()).is_ok()
+    }
+
+    fn offers_filters(&self) -> bool {
+        self.filters.as_ref().is_some_and(Filters::are_offered)
+    }
+
+    fn filter(&self, height: Height, hash: &BlockHash) -> Option<Vec<u8>> {
+        let found = self.filters.as_ref()?.index.filter(height, hash);
+        let filter = found.unwrap_or_else(|error| {
+            tracing::warn!(%hash, %error, "cannot read a filter that a peer asks for");
+            None
+        });
+        filter.map(|filter| filter.as_bytes().to_vec())
+    }
+
+    fn filter_header(&self, height: Height, hash: &BlockHash) -> Option<(Hash256, Hash256)> {
+        let found = self.filters.as_ref()?.index.header(height, hash);
+        let header = found.unwrap_or_else(|error| {
+            tracing::warn!(%hash, %error, "cannot read a filter header that a peer asks for");
+            None
+        });
+        header.map(|found| (found.filter_hash, found.header))
     }
 
     fn initial_sync(&self) -> bool {

@@ -71,6 +71,11 @@ pub enum Event {
         /// The message.
         message: Message,
     },
+    /// A peer has told a light client all headers it has for now.
+    UpToDate {
+        /// Who.
+        peer: PeerId,
+    },
     /// A peer that had finished its handshake is gone.
     Disconnected {
         /// Which.

@@ -218,6 +218,9 @@ impl Peers {
     fn headers_exhausted(&mut self, id: PeerId, step: &Step<'_>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.sync.exhausted = true;
+        if self.options.light {
+            self.out.push_back(Output::Event(Event::UpToDate { peer: id }));
+        }
         if peer.sync.announced.take().is_some_and(|hash| step.view.header(&hash).is_none()) {
             self.ask_headers_to_unknown(id, step);
         }

@@ -251,7 +251,10 @@ fn judge(peers: &mut Peers, world: &World, event: Event, pick: u8, now: Duration
             }
             peers.transaction_verdict(wtxid, verdict, now, view);
         }
-        Event::Connected { .. } | Event::Disconnected { .. } | Event::Answer { .. } => {}
+        Event::Connected { .. }
+        | Event::Disconnected { .. }
+        | Event::Answer { .. }
+        | Event::UpToDate { .. } => {}
     }
 }
 

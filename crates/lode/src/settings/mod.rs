@@ -57,6 +57,8 @@ pub(crate) struct NodeSettings {
     pub(crate) connect: Vec<SocketAddr>,
     /// Embedded node: MiB of block files to keep, 0 for all.
     pub(crate) prune_mib: u64,
+    /// Embedded node: make compact filters of all blocks (BIP158) and serve them to light clients; not with prune_mib.
+    pub(crate) filters: bool,
     /// The script that blocks of a signet of your own must satisfy (BIP325), in hex.
     pub(crate) signet_challenge: Option<String>,
 }

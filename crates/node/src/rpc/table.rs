@@ -39,6 +39,7 @@ pub(crate) struct Method {
 pub(crate) const GROUPS: &[(&str, &[Method])] = &[
     ("Blockchain", methods::blockchain::METHODS),
     ("Blockchain", methods::utxo::METHODS),
+    ("Blockchain", methods::filters::METHODS),
     ("Control", methods::control::METHODS),
     ("Blockchain", methods::mempool::METHODS),
     ("Mining", methods::mining::METHODS),

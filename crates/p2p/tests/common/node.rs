@@ -47,7 +47,10 @@ pub async fn node(chain: &Arc<TestChain>, change: impl FnOnce(&mut Options)) -> 
                     chain.add_transaction(Transaction::clone(&transaction));
                     p2p.transaction_verdict(wtxid, TxVerdict::Accepted { fee_rate: 10_000 });
                 }
-                Event::Connected { .. } | Event::Disconnected { .. } | Event::Answer { .. } => {}
+                Event::Connected { .. }
+                | Event::Disconnected { .. }
+                | Event::Answer { .. }
+                | Event::UpToDate { .. } => {}
             }
         }
     });

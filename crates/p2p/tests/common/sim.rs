@@ -294,7 +294,10 @@ impl Sim {
                 };
                 node.peers.transaction_verdict(wtxid, verdict, now, &*chain);
             }
-            Event::Connected { .. } | Event::Disconnected { .. } | Event::Answer { .. } => {}
+            Event::Connected { .. }
+            | Event::Disconnected { .. }
+            | Event::Answer { .. }
+            | Event::UpToDate { .. } => {}
         }
         self.carry_out(place);
     }
