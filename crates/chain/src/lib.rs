@@ -16,7 +16,7 @@
 //! flat         append-only files of blocks and undo data    stats     gettxoutsetinfo
 //! mempool      transactions that wait for a block           policy    which of them are standard
 //! template     what the next block should hold              view      what these two ask of the chain
-//! filters      compact filters of all blocks, if wanted
+//! filters      compact filters of all blocks, if wanted          headers   headers alone, for the light client
 //! ```
 //!
 //! # Correctness: nothing reported as connected is lost
@@ -52,6 +52,7 @@ mod directory;
 mod error;
 mod filters;
 mod flat;
+mod headers;
 pub mod limits;
 #[cfg(test)]
 mod main_blocks;
@@ -76,6 +77,7 @@ mod view;
 pub use chain::{Chain, ChainBlock, ChainOptions, Connected};
 pub use error::{Blame, BlockError, OpenError, StoreError, TxError};
 pub use filters::{FilterHeader, FilterIndex, NewFilter};
+pub use headers::HeaderChain;
 pub use rules::block::{height_push, witness_commitment_script};
 pub use rules::header::check_pow;
 pub use rules::tx::{SequenceLocks, is_final};

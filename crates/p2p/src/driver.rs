@@ -12,7 +12,7 @@ mod transport;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use lode_primitives::{Block, BlockHash, Txid, Wtxid};
+use lode_primitives::{Block, BlockHash, Transaction, Txid, Wtxid};
 use tokio::sync::{mpsc, oneshot};
 
 pub use dial::{NameError, parse_name};
@@ -59,6 +59,7 @@ pub(crate) enum Command {
     Disconnect(PeerId),
     Ask(PeerId, Question),
     Punish(PeerId, String),
+    Push(Arc<Transaction>),
     Forget(String),
     Discourage(std::net::IpAddr),
     SetActive(bool),
@@ -157,6 +158,11 @@ impl P2p {
     /// Asks a peer, as a light client ([`Options::light`]). The answers are [`Event::Answer`]s.
     pub fn ask_peer(&self, peer: PeerId, question: Question) {
         self.send(Command::Ask(peer, question));
+    }
+
+    /// Sends a transaction to every peer, as a light client does that has no mempool.
+    pub fn push_transaction(&self, transaction: Arc<Transaction>) {
+        self.send(Command::Push(transaction));
     }
 
     /// Ends the connection of a peer that was caught at a lie or that keeps us waiting; a light client does not call it

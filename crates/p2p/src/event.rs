@@ -71,6 +71,15 @@ pub enum Event {
         /// The message.
         message: Message,
     },
+    /// A light client leaves a peer because of what it did; [`Event::Disconnected`] follows.
+    Blamed {
+        /// Who.
+        peer: PeerId,
+        /// Its address.
+        address: SocketAddr,
+        /// Why, for people.
+        reason: String,
+    },
     /// A peer has told a light client all headers it has for now.
     UpToDate {
         /// Who.

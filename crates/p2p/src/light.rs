@@ -3,8 +3,10 @@
 //! The machine only sees to it that nobody is asked for what it is not known to have, and that nobody sends what it was
 //! not asked for. Who is asked when, what answers are worth and who is too slow is the light client's own business.
 
+use std::sync::Arc;
+
 use lode_primitives::filter::BASIC_FILTER;
-use lode_primitives::{BlockHash, Height};
+use lode_primitives::{BlockHash, Height, Transaction};
 
 use crate::limits::MAX_FILTERS;
 use crate::message::{GetCFHeaders, GetCFilters, InvItem, InvKind};
@@ -85,6 +87,13 @@ impl Peers {
             }
         };
         self.send(id, message);
+    }
+
+    /// Sends a transaction to every peer without announcing it first: we have no mempool to serve it from.
+    pub fn push_transaction(&mut self, transaction: &Arc<Transaction>) {
+        for id in self.ready_peers() {
+            self.send(id, Message::Tx(Arc::clone(transaction)));
+        }
     }
 
     /// `cfheaders`, `cfilter` or `block` came: passed on if it is owed.

@@ -382,6 +382,8 @@ impl Peers {
         }
         if self.options.light {
             self.out.push_back(Output::Forget(peer));
+            let blamed = Event::Blamed { peer, address: state.address, reason: reason.to_owned() };
+            self.out.push_back(Output::Event(blamed));
         }
         self.drop_peer(peer, reason, step);
     }

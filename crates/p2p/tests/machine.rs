@@ -253,6 +253,7 @@ fn judge(peers: &mut Peers, world: &World, event: Event, pick: u8, now: Duration
         }
         Event::Connected { .. }
         | Event::Disconnected { .. }
+        | Event::Blamed { .. }
         | Event::Answer { .. }
         | Event::UpToDate { .. } => {}
     }

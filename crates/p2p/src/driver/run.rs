@@ -386,6 +386,7 @@ impl Driver {
             Command::TryOnce(name) => self.dial_manual(name),
             Command::Forget(name) => self.manual.retain(|manual| manual.name != name),
             Command::Ask(peer, question) => self.peers.ask(peer, question, now, view),
+            Command::Push(transaction) => self.peers.push_transaction(&transaction),
             Command::Punish(peer, reason) => self.peers.punish_peer(peer, &reason, now, view),
             Command::Disconnect(peer) => self.peers.disconnect(peer, now, view),
             Command::Discourage(host) => self.peers.discourage(host, now, view),

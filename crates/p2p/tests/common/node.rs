@@ -49,6 +49,7 @@ pub async fn node(chain: &Arc<TestChain>, change: impl FnOnce(&mut Options)) -> 
                 }
                 Event::Connected { .. }
                 | Event::Disconnected { .. }
+                | Event::Blamed { .. }
                 | Event::Answer { .. }
                 | Event::UpToDate { .. } => {}
             }

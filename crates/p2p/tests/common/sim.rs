@@ -296,6 +296,7 @@ impl Sim {
             }
             Event::Connected { .. }
             | Event::Disconnected { .. }
+            | Event::Blamed { .. }
             | Event::Answer { .. }
             | Event::UpToDate { .. } => {}
         }
