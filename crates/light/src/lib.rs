@@ -8,7 +8,7 @@
 //! - `store`: headers and filter headers on disk; `view`: what the network may know of them;
 //! - `engine`: who is asked for what, and who lies; `judge`: by what a lie about a filter is told;
 //! - `client`: the thread that drives the engine, and the handle;
-//! - [`proof`]: payment proofs; [`risk`]: section 11 of the Bitcoin paper.
+//! - [`watch`]: a list of scripts, and what was found of them; [`proof`]: payment proofs; [`risk`]: section 11 of the Bitcoin paper.
 //!
 //! # What is trusted
 //! The chain with the most work that any peer shows is taken for the right one, each header having been checked as a
@@ -22,6 +22,7 @@ pub mod proof;
 pub mod risk;
 mod store;
 mod view;
+pub mod watch;
 
 use lode_primitives::Height;
 

@@ -5,12 +5,14 @@ mod admin;
 mod cli;
 mod config;
 mod dashboard;
+mod light;
 mod load;
 mod log;
 mod logging;
 mod mine;
 mod node;
 mod pool;
+mod risk;
 mod runtime;
 mod settings;
 mod stack;
@@ -40,6 +42,10 @@ enum Command {
     Pool(pool::Args),
     /// Run a full node
     Node(node::Args),
+    /// Run a light client: headers, own payments, payment proofs
+    Light(light::Args),
+    /// Say what an attacker could do to a payment
+    Risk(risk::Args),
     /// Mine on the CPU for any Stratum pool
     Mine(lode_miner::MineArgs),
     /// Ask a node by JSON-RPC
@@ -68,6 +74,8 @@ impl Command {
             Self::Up(args) => up::run(args),
             Self::Pool(args) => pool::run(args),
             Self::Node(args) => node::run(args),
+            Self::Light(args) => light::run(args),
+            Self::Risk(args) => risk::run(&args),
             Self::Mine(args) => mine::run(args),
             Self::Admin(args) => admin::run(args),
             Self::Load(args) => load::run(args),

@@ -24,6 +24,7 @@ async fn killed_node() {
     let (dir, peer) = told.split_once('|').unwrap();
     let mut options = options(dir.as_ref());
     options.connect = vec![peer.to_owned()];
+    options.filters = true;
     let node = lode_node::start(options).await.unwrap();
     node.stopped().await.unwrap();
 }
@@ -40,7 +41,7 @@ fn start(dir: &std::path::Path, core: &Daemon) -> Child {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_kill_loses_anything() {
     let Some(path) = peer(Peer::Bitcoind) else { return };
-    let core = Daemon::start(&path, "regtest", &[]);
+    let core = Daemon::start(&path, "regtest", &["-blockfilterindex"]);
     let make = |count: usize, address: &str| core.rpc("generatetoaddress", json!([count, address]));
     let kills = rounds(6, 200);
     let blocks = rounds(600, 1_000);
@@ -77,7 +78,11 @@ async fn no_kill_loses_anything() {
         child.wait().unwrap();
     }
     let address = core.p2p.to_string();
-    let node = TestNode::start_in(dir, |options| options.connect = vec![address]).await;
+    let change = |options: &mut lode_node::NodeOptions| {
+        options.connect = vec![address];
+        options.filters = true;
+    };
+    let node = TestNode::start_in(dir, change).await;
     eprintln!(
         "after {kills} kills the node is at {} of {}",
         node.handle.tip().height,
@@ -90,5 +95,14 @@ async fn no_kill_loses_anything() {
     let (ours, theirs) =
         (node.call("gettxoutsetinfo", json!([])).await, core.rpc("gettxoutsetinfo", json!([])));
     assert_eq!(ours["hash_serialized_3"], theirs["hash_serialized_3"]);
+    // A filter header commits to all filters before it: where the last one is right all are.
+    let last = loop {
+        match node.rpc.call("getblockfilter", json!([wanted])).await {
+            Ok(filter) => break filter,
+            Err(error) => assert!(error.to_string().contains("being indexed"), "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(last, core.rpc("getblockfilter", json!([wanted])));
     node.handle.shutdown().await;
 }
