@@ -73,7 +73,7 @@ async fn a_filter_that_its_header_does_not_commit_to() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hash_of_no_filter() {
-    found_out(Lie::FilterHash(109), "is not the one it told the hash of").await;
+    found_out(Lie::FilterHash(109), "is not the one").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,9 +119,9 @@ async fn a_liar_who_comes_last() {
 async fn a_chain_with_less_work_and_a_proof_from_it() {
     let (world, honest) = world().await;
     // So far behind that it is not worth storing.
-    let long = World::short(260);
+    let long = World::short(260, 998);
     let (winner, loser) =
-        (FakePeer::start(&long, Lie::None).await, FakePeer::start(&World::short(3), Lie::None).await);
+        (FakePeer::start(&long, Lie::None).await, FakePeer::start(&World::short(3, 997), Lie::None).await);
     let dir = tempfile::tempdir().unwrap();
     let client = client(dir.path(), honest.address).await;
     until(&client, "synced", |status| status.synced && status.tip.height == world.height()).await;
@@ -138,7 +138,7 @@ async fn a_chain_with_less_work_and_a_proof_from_it() {
     let undone = client.with_headers(|headers| proof.verify(headers)).unwrap_err();
     assert!(matches!(undone, ProofError::Replaced { fork: 0, .. }), "{undone}");
     let found = matching(&client, world.scripts(), 260).await;
-    assert_eq!(found.len(), 1, "the first block alone is in both");
+    assert_eq!(found, []);
     // And a chain not worth a look.
     client.connect(loser.address.to_string());
     let named = async {

@@ -49,10 +49,10 @@ impl World {
     }
 
     /// A short chain of its own without payments.
-    pub fn short(count: u32) -> Arc<Self> {
+    pub fn short(count: u32, tag: u32) -> Arc<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mut chain = Chain::open(ChainOptions::new(regtest(), dir.path())).unwrap();
-        lode_chain::testing::grow(&mut chain, count, 999);
+        lode_chain::testing::grow(&mut chain, count, tag);
         Self::of(&chain)
     }
 
@@ -86,9 +86,10 @@ impl World {
         self.headers.height()
     }
 
-    /// Every script but the one that every coinbase pays to.
+    /// Every script but those of coinbases: the one everybody can spend, and the first block's, which nobody can.
     pub fn scripts(&self) -> Vec<ScriptBuf> {
-        let own = |script: &&ScriptBuf| script.as_slice() != lode_chain::testing::anyone().as_slice();
+        let first = &self.blocks[0].transactions[0].outputs[0].script_pubkey;
+        let own = |script: &&ScriptBuf| **script != lode_chain::testing::anyone() && *script != first;
         self.heights.keys().filter(own).cloned().collect()
     }
 
