@@ -24,7 +24,7 @@ impl HeaderChain {
     pub fn new(coin: &'static Coin) -> Self {
         let genesis = coin.genesis_block().header;
         let mut tree = Tree::default();
-        let id = tree.insert(&genesis, genesis.hash(), work_of(genesis.bits));
+        let id = tree.insert(&genesis, genesis.hash(), work_of(coin, genesis.bits));
         Self { coin, tree, active: vec![id] }
     }
 
@@ -62,7 +62,7 @@ impl HeaderChain {
     }
 
     fn insert(&mut self, header: &Header, hash: BlockHash) {
-        let id = self.tree.insert(header, hash, work_of(header.bits));
+        let id = self.tree.insert(header, hash, work_of(self.coin, header.bits));
         let tip = self.active[self.active.len() - 1];
         if self.tree.get(id).work() <= self.tree.get(tip).work() {
             return;

@@ -19,6 +19,9 @@ use crate::undo::Undo;
 use crate::utxo::Utxo;
 use crate::{StoreError, TxError};
 
+/// A block, and for each of its transactions but the coinbase the outputs that it spent.
+pub(crate) type ConnectedBlock = (Arc<Block>, Vec<Vec<Utxo>>);
+
 impl Chain {
     /// The coin and network.
     pub const fn coin(&self) -> &'static Coin {
@@ -181,10 +184,7 @@ impl Chain {
 
     /// A block that was connected once, with the outputs it spent as [`Chain::spent_outputs`] has them; none for the
     /// first block, which spends nothing.
-    pub(crate) fn connected_block(
-        &self,
-        hash: &BlockHash,
-    ) -> Result<Option<(Arc<Block>, Vec<Vec<Utxo>>)>, StoreError> {
+    pub(crate) fn connected_block(&self, hash: &BlockHash) -> Result<Option<ConnectedBlock>, StoreError> {
         let Some(id) = self.tree.find(hash) else { return Ok(None) };
         let entry = self.tree.get(id);
         if entry.height() == 0 {

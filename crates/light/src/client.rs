@@ -87,6 +87,8 @@ enum Command {
     Stop,
 }
 
+type Thread = std::thread::JoinHandle<Result<(), LightError>>;
+
 /// A running light client. Clones are handles to the same one. Calls that fetch something wait for it: they are for
 /// threads that may wait, not for asynchronous tasks.
 #[derive(Clone)]
@@ -97,7 +99,7 @@ pub struct LightClient {
     status: watch::Receiver<Status>,
     left: Arc<Mutex<VecDeque<Left>>>,
     p2p: P2p,
-    thread: Arc<Mutex<Option<std::thread::JoinHandle<Result<(), LightError>>>>>,
+    thread: Arc<Mutex<Option<Thread>>>,
 }
 
 impl std::fmt::Debug for LightClient {

@@ -205,6 +205,9 @@ async fn send(writing: &mut Writing, bytes: &[u8], queue: &Queue) -> Result<(), 
     Ok(())
 }
 
+/// What is read from the store, where that does no harm.
+type Read = Box<dyn FnOnce(&dyn View) -> Vec<Message> + Send>;
+
 /// Reads and writes what a peer wants of the filters, a few at a time. What is not there is left out: who asked will
 /// ask another.
 async fn filters(
@@ -213,7 +216,7 @@ async fn filters(
     queue: &Queue,
     common: &Common,
 ) -> Result<(), TransportError> {
-    let read = async |read: Box<dyn FnOnce(&dyn View) -> Vec<Message> + Send>| {
+    let read = async |read: Read| {
         let view = Arc::clone(&common.view);
         tokio::task::spawn_blocking(move || read(&*view)).await.unwrap_or_default()
     };
