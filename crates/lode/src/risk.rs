@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match risk::confirmations_for(attacker, acceptable) {
         Some(wanted) => println!("Below {} from {wanted} blocks on.", percent(acceptable)),
         None => {
-            println!("No number of blocks that anybody waits for brings it below {}.", percent(acceptable))
+            println!("No number of blocks that anybody waits for brings it below {}.", percent(acceptable));
         }
     }
     Ok(ExitCode::SUCCESS)
