@@ -91,8 +91,29 @@ fn main() -> ExitCode {
     match logging::start(&logging, command.log_level()).and_then(|()| command.run()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lode: {error:#}");
+            eprintln!("lode: {}", in_words(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What went wrong and why, each cause once: some errors name theirs themselves.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| match cause.to_string() {
+        cause if said.is_empty() => cause,
+        cause if said.contains(&cause) => said,
+        cause => format!("{said}: {cause}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = anyhow::Error::new(full).context("cannot write: no storage space").context("in the pool");
+        assert_eq!(in_words(&error), "in the pool: cannot write: no storage space");
     }
 }
