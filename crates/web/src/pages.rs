@@ -125,17 +125,17 @@ fn block_table(pool: &PoolView, blocks: &[BlockView]) -> Markup {
     html! {
         div.wide { table.blocks {
             thead { tr {
-                th { "Height" } th { "Block" } th { "Found" } th { "By" } th.number { "Reward, " (pool.ticker) }
-                th.number { "Payees" } th.number { "Effort" } th { "State" }
+                th { "Height" } th { "Block" } th { "Found" } th.extra { "By" } th.number { "Reward, " (pool.ticker) }
+                th.number.extra { "Payees" } th.number.extra { "Effort" } th { "State" }
             } }
             tbody { @for block in blocks { tr {
                 td { (block.payouts.height) }
                 td { (block_link(&block.hash)) }
                 td { (ago(pool.now, block.time)) }
-                td { (miner_link(&block.finder)) }
+                td.extra { (miner_link(&block.finder)) }
                 td.number { (amount(block.payouts.reward)) }
-                td.number { (block.payouts.outputs.len()) }
-                td.number { (percent(block.effort)) }
+                td.number.extra { (block.payouts.outputs.len()) }
+                td.number.extra { (percent(block.effort)) }
                 td { (state(&block.state)) }
             } } }
         } }
@@ -171,19 +171,19 @@ fn payout_table(pool: &PoolView, payouts: &PayoutsView) -> Markup {
     html! {
         div.wide { table.payouts {
             thead { tr {
-                th { "To" } th.number { "Work" } th.number { "Part" } th.number { "Earned, " (pool.ticker) }
+                th { "To" } th.number.extra { "Work" } th.number { "Part" } th.number.extra { "Earned, " (pool.ticker) }
                 th.number { "Paid, " (pool.ticker) } th.number { "Owed after" }
             } }
             tbody { @for output in &payouts.outputs { tr {
                 td { @if output.is_fee { "pool fee " } (miner_link(&output.address)) }
-                td.number { @if output.is_fee { "" } @else { (scaled(output.work)) } }
+                td.number.extra { @if output.is_fee { "" } @else { (scaled(output.work)) } }
                 td.number { @if output.is_fee || work <= 0.0 { "" } @else { (percent(output.work / work)) } }
-                td.number { (amount(output.earned)) }
+                td.number.extra { (amount(output.earned)) }
                 td.number.paid { (amount(output.amount)) }
                 td.number { (amount(output.owed_after)) }
             } } }
             tfoot { tr {
-                td { "Sum, equal to the reward" } td.number { (scaled(work)) } td {} td {} td.number.paid { (amount(paid)) } td {}
+                td { "Sum, equal to the reward" } td.number.extra { (scaled(work)) } td {} td.extra {} td.number.paid { (amount(paid)) } td {}
             } }
         } }
     }
