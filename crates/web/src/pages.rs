@@ -214,13 +214,13 @@ pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
         section {
             h2 { "Workers" }
             @if miner.workers.is_empty() { p.empty { "None with a share in the window." } } @else { div.wide { table.workers {
-                thead { tr { th { "Name" } th.number { "Hash rate" } th.number { "Difficulty" } th.number { "Accepted" }
+                thead { tr { th { "Name" } th.number { "Hash rate" } th.number.extra { "Difficulty" } th.number { "Accepted" }
                     th.number { "Refused" } th { "Last share" } } }
                 tbody { @for worker in &miner.workers { tr {
                     td { @if worker.name.is_empty() { "(unnamed)" } @else { (worker.name) }
                         @if !worker.connected { " " span.state.wait { "away" } } }
                     td.number { (hash_rate(worker.hash_rate)) }
-                    td.number { (scaled(worker.difficulty)) }
+                    td.number.extra { (scaled(worker.difficulty)) }
                     td.number.accepted { (worker.accepted) }
                     td.number { (worker.refused) }
                     td { (ago(pool.now, worker.last_share)) }
@@ -230,11 +230,11 @@ pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
         section {
             h2 { "Payments" }
             @if miner.payments.is_empty() { p.empty { "No block has paid this address yet." } } @else { div.wide { table.payments {
-                thead { tr { th { "Height" } th { "Block" } th { "Found" } th.number { "Amount, " (pool.ticker) } th { "State" } } }
+                thead { tr { th { "Height" } th { "Block" } th.extra { "Found" } th.number { "Amount, " (pool.ticker) } th { "State" } } }
                 tbody { @for payment in &miner.payments { tr {
                     td { (payment.height) }
                     td { (block_link(&payment.hash)) }
-                    td { (ago(pool.now, payment.time)) }
+                    td.extra { (ago(pool.now, payment.time)) }
                     td.number { (amount(payment.amount)) }
                     td { (state(&payment.state)) }
                 } } }
