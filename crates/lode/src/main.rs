@@ -18,12 +18,13 @@ mod settings;
 mod stack;
 mod sync;
 mod up;
+mod wallet;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Proof-of-work electronic cash in one program: a node, a miner, and a mining pool that never holds its miners'
+/// Proof-of-work electronic cash in one program: a node, a wallet, a miner, and a mining pool that never holds its miners'
 /// money.
 #[derive(Parser)]
 #[command(name = "lode", version, propagate_version = true, arg_required_else_help = true)]
@@ -54,6 +55,8 @@ enum Command {
     Admin(admin::Args),
     /// Put load on a Stratum V1 pool of your own and measure it
     Load(load::Args),
+    /// Keep keys, be paid, pay
+    Wallet(wallet::Args),
     /// Read the share log
     Log(log::Args),
     /// Print every setting with its meaning
@@ -79,6 +82,7 @@ impl Command {
             Self::Mine(args) => mine::run(args),
             Self::Admin(args) => admin::run(args),
             Self::Load(args) => load::run(args),
+            Self::Wallet(args) => wallet::run(args),
             Self::Log(args) => log::run(args),
             Self::Cli(args) => cli::run(args),
             Self::Config(args) => config::run(&args),

@@ -1,0 +1,273 @@
+//! Where the wallet is, what opens it, and how it reaches the chain: the flags that all wallet commands share.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use lode_coins::Coin;
+use lode_node::rpc::Credentials;
+use lode_node::rpc::client::{RpcAuth, RpcClient};
+use lode_wallet::{Source, Synced, Wallet};
+use zeroize::Zeroizing;
+
+use super::embedded::EmbeddedNode;
+use super::source::RpcSource;
+use crate::node::{default_data_dir, read_password};
+
+/// The environment variable that a passphrase may come from.
+const PASSPHRASE_VARIABLE: &str = "LODE_WALLET_PASSPHRASE";
+/// How the wallet reaches the chain.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Via {
+    /// A running node, asked by JSON-RPC
+    Node,
+    /// A node inside this command, on the data directory (no other may run there)
+    Embedded,
+}
+
+/// The flags of all wallet commands.
+#[derive(clap::Args)]
+pub(crate) struct Place {
+    /// Which coin
+    #[arg(long, default_value = "bitcoin", global = true)]
+    coin: String,
+    /// Which of its networks: main, testnet4, signet, regtest, local
+    #[arg(long, default_value = "main", global = true)]
+    network: String,
+    /// Where the data lies; wallets are DIR/COIN/NETWORK/wallets/NAME.wallet [default: ~/.lode]
+    #[arg(long, env = "LODE_DATA_DIR", value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// Which wallet
+    #[arg(long, short, default_value = "default", value_name = "NAME", global = true)]
+    wallet: String,
+    /// A file with the wallet's passphrase in its first line [else LODE_WALLET_PASSPHRASE, else it is asked for]
+    #[arg(long, value_name = "FILE", global = true)]
+    passphrase_file: Option<PathBuf>,
+    /// How to reach the chain
+    #[arg(long, value_enum, default_value = "node", global = true)]
+    via: Via,
+    /// Where the node's RPC listens [default: this machine, the coin's port]
+    #[arg(long, value_name = "HOST:PORT", global = true)]
+    rpc: Option<String>,
+    /// A cookie file elsewhere (a bitcoind's, say)
+    #[arg(long, value_name = "FILE", conflicts_with = "rpc_user", global = true)]
+    rpc_cookie: Option<PathBuf>,
+    /// Log in as this user; the password comes from LODE_RPC_PASSWORD or --rpc-password-file
+    #[arg(long, value_name = "USER", global = true)]
+    rpc_user: Option<String>,
+    /// A file with the password in its first line
+    #[arg(long, value_name = "FILE", global = true)]
+    rpc_password_file: Option<PathBuf>,
+    /// Ask no node: what was known at the last look
+    #[arg(long, global = true)]
+    offline: bool,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// An open wallet with its way to the chain.
+pub(super) struct Opened {
+    pub(super) wallet: Wallet,
+    pub(super) source: Option<Box<dyn Source>>,
+}
+
+impl Opened {
+    /// The way to the chain, for what cannot be done without.
+    pub(super) fn source(&mut self) -> anyhow::Result<(&mut Wallet, &mut dyn Source)> {
+        match &mut self.source {
+            Some(source) => Ok((&mut self.wallet, source.as_mut())),
+            None => bail!("this needs a node; leave --offline out"),
+        }
+    }
+}
+
+impl Place {
+    /// The coin and network.
+    pub(super) fn coin(&self) -> anyhow::Result<&'static Coin> {
+        Ok(lode_coins::find(&self.coin, &self.network)?)
+    }
+
+    /// Where all data lies.
+    pub(super) fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        self.data_dir.clone().map_or_else(default_data_dir, Ok)
+    }
+
+    /// The wallet's name.
+    pub(super) fn name(&self) -> &str {
+        &self.wallet
+    }
+
+    /// The wallet's file.
+    pub(super) fn path(&self) -> anyhow::Result<PathBuf> {
+        let fine = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if self.wallet.is_empty() || self.wallet.starts_with('.') || !self.wallet.chars().all(fine) {
+            bail!("{:?} is no name for a wallet: letters, digits, '-', '_' and '.' are", self.wallet);
+        }
+        Ok(wallets_directory(&self.data_dir()?, self.coin()?).join(format!("{}.wallet", self.wallet)))
+    }
+
+    /// The passphrase of a wallet that is there.
+    pub(super) fn passphrase(&self) -> anyhow::Result<Zeroizing<String>> {
+        match self.given_passphrase()? {
+            Some(given) => Ok(given),
+            None => ask_secret(&format!("Passphrase of wallet {}: ", self.wallet)),
+        }
+    }
+
+    /// A passphrase for a new wallet: asked for twice.
+    pub(super) fn new_passphrase(&self) -> anyhow::Result<Zeroizing<String>> {
+        let passphrase = match self.given_passphrase()? {
+            Some(given) => given,
+            None => {
+                let first = ask_secret(&format!("New passphrase for wallet {}: ", self.wallet))?;
+                if *first != *ask_secret("The same again: ")? {
+                    bail!("the two differ; nothing was made");
+                }
+                first
+            }
+        };
+        if passphrase.is_empty() {
+            bail!("an empty passphrase protects nothing; choose some words");
+        }
+        Ok(passphrase)
+    }
+
+    fn given_passphrase(&self) -> anyhow::Result<Option<Zeroizing<String>>> {
+        let Some(file) = &self.passphrase_file else {
+            return Ok(std::env::var(PASSPHRASE_VARIABLE).ok().map(Zeroizing::new));
+        };
+        let text = std::fs::read_to_string(file).map(Zeroizing::new);
+        let text = text.with_context(|| format!("cannot read the passphrase file {}", file.display()))?;
+        Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
+    }
+
+    /// Opens the wallet, without a look at the chain.
+    pub(super) fn open(&self) -> anyhow::Result<Wallet> {
+        let (path, coin) = (self.path()?, self.coin()?);
+        lode_wallet::file::read_header(&path).or_else(|error| match path.exists() {
+            true => Err(error),
+            false => Err(lode_wallet::file::FileError::Missing(path.clone())),
+        })?;
+        Ok(Wallet::open(&path, &self.passphrase()?, coin)?)
+    }
+
+    /// Opens the wallet and brings it up to date, to show what is there: without a node it says so and shows what was
+    /// known.
+    pub(super) fn open_to_look(&self) -> anyhow::Result<Opened> {
+        let wallet = self.open()?;
+        if self.offline {
+            return Ok(Opened { wallet, source: None });
+        }
+        let mut opened = Opened { wallet, source: None };
+        match self.connect().and_then(|mut source| {
+            sync(&mut opened.wallet, source.as_mut())?;
+            Ok(source)
+        }) {
+            Ok(source) => opened.source = Some(source),
+            Err(error) if error.downcast_ref::<lode_wallet::WalletError>().is_some_and(is_other_chain) => {
+                return Err(error);
+            }
+            Err(error) => {
+                let known = opened.wallet.synced_to().map(|block| format!("block {}", block.height));
+                let known = known.unwrap_or_else(|| "nothing: it never saw the chain".to_owned());
+                eprintln!(
+                    "The chain could not be read: {error:#}.\nShown is what was known, up to {known}.\n"
+                );
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Opens the wallet and brings it up to date, to act on what is there.
+    pub(super) fn open_to_act(&self) -> anyhow::Result<Opened> {
+        let mut wallet = self.open()?;
+        if self.offline {
+            return Ok(Opened { wallet, source: None });
+        }
+        let mut source = self.connect()?;
+        sync(&mut wallet, source.as_mut())?;
+        Ok(Opened { wallet, source: Some(source) })
+    }
+
+    /// The way to the chain.
+    pub(super) fn connect(&self) -> anyhow::Result<Box<dyn Source>> {
+        let coin = self.coin()?;
+        match self.via {
+            Via::Node => Ok(Box::new(RpcSource::new(self.client(coin)?, coin)?)),
+            Via::Embedded => Ok(Box::new(EmbeddedNode::start(coin, self.data_dir()?)?.source()?)),
+        }
+    }
+
+    /// True where no node is to be asked.
+    pub(super) const fn offline(&self) -> bool {
+        self.offline
+    }
+
+    fn client(&self, coin: &Coin) -> anyhow::Result<RpcClient> {
+        let auth = match &self.rpc_user {
+            Some(user) => {
+                let password = read_password(self.rpc_password_file.as_deref())?.context(
+                    "--rpc-user needs a password: set LODE_RPC_PASSWORD or give --rpc-password-file",
+                )?;
+                RpcAuth::User(Credentials { user: user.clone(), password })
+            }
+            None => RpcAuth::Cookie(match &self.rpc_cookie {
+                Some(file) => file.clone(),
+                None => self.data_dir()?.join(coin.directory()).join(".cookie"),
+            }),
+        };
+        let address = self.rpc.clone().unwrap_or_else(|| format!("127.0.0.1:{}", coin.rpc_port));
+        Ok(RpcClient::new(&address, auth)?)
+    }
+}
+
+fn is_other_chain(error: &lode_wallet::WalletError) -> bool {
+    matches!(error, lode_wallet::WalletError::OtherChain { .. })
+}
+
+/// Where a coin's wallets are.
+pub(super) fn wallets_directory(data_dir: &Path, coin: &Coin) -> PathBuf {
+    data_dir.join(coin.directory()).join("wallets")
+}
+
+/// Brings the wallet up to date and saves it; shows how far it is while that takes long on a terminal. What was read
+/// before a failure is kept.
+pub(super) fn sync(wallet: &mut Wallet, source: &mut dyn Source) -> anyhow::Result<Synced> {
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let style = ProgressStyle::with_template("{bar:30} reading block {pos} of {len} ({percent} %)");
+        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    });
+    let synced = wallet.sync(source, &mut |at| {
+        if let Some(bar) = &bar {
+            bar.set_length(at.tip.into());
+            bar.set_position(at.height.into());
+        }
+    });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    wallet.save()?;
+    Ok(synced?)
+}
+
+/// Asks on the terminal, without showing what is typed.
+pub(super) fn ask_secret(question: &str) -> anyhow::Result<Zeroizing<String>> {
+    if !std::io::stdin().is_terminal() {
+        bail!("no terminal to ask for the passphrase: set {PASSPHRASE_VARIABLE} or give --passphrase-file");
+    }
+    Ok(Zeroizing::new(rpassword::prompt_password(question)?))
+}
+
+/// Asks for a yes on the terminal.
+pub(super) fn confirm(question: &str) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("no terminal to ask on; nothing was done. Give --yes to go on without being asked");
+    }
+    eprint!("{question} [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
