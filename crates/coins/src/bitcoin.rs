@@ -119,6 +119,7 @@ pub(crate) const MAIN: Coin = Coin {
     min_chain_work_hex: "0000000000000000000000000000000000000001128750f82f4c366153a3a030",
     assume_valid: "00000000000000000000ccebd6d74d9194d8dcdc1d177c478e094bfad51ba5ac",
     min_relay_fee: Amount::from_sat(100),
+    dust_relay_fee: Amount::from_sat(3000),
 };
 
 pub(crate) const TESTNET4: Coin = Coin {

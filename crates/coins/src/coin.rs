@@ -134,6 +134,9 @@ pub struct Coin {
     pub assume_valid: &'static str,
     /// Work, in smallest units per 1,000 virtual bytes, below which transactions are not relayed by default.
     pub min_relay_fee: Amount,
+    /// Smallest units per 1,000 virtual bytes by which the coin's nodes call an output dust: it costs more than it holds
+    /// to spend at this rate.
+    pub dust_relay_fee: Amount,
 }
 
 impl Coin {

@@ -83,6 +83,7 @@ pub(crate) const MAIN: Coin = Coin {
     min_chain_work_hex: "",
     assume_valid: "",
     min_relay_fee: Amount::from_sat(1000),
+    dust_relay_fee: Amount::from_sat(30_000),
 };
 
 const TEST_ADDRESSES: AddressFormat = AddressFormat {

@@ -85,6 +85,7 @@ pub(crate) const MAIN: Coin = Coin {
     min_chain_work_hex: "",
     assume_valid: "47519676a8175884cd87db091e42c3a9a66fa566a368d3ba1897cd2cab5a5e5f", // height 3685413
     min_relay_fee: Amount::from_sat(1_000_000),
+    dust_relay_fee: Amount::ZERO,
 };
 
 pub(crate) const TEST_ADDRESSES: AddressFormat = AddressFormat {

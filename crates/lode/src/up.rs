@@ -1,6 +1,7 @@
 //! `lode up`: the whole story on one machine, on the network `local`: a node, a pool, two miners, a dashboard.
 
 mod miners;
+mod purses;
 mod story;
 
 use std::net::SocketAddr;
@@ -95,7 +96,9 @@ async fn tell(
             () = &mut stop => return Ok(()),
             event = events.recv() => match event {
                 Ok(PoolEvent::Block(found)) => {
-                    if story.block(stack, miners, &found).await? && args.blocks.is_some_and(|n| story.blocks() >= n) {
+                    let counted = story.block(stack, miners, &found).await?;
+                    story.wallets(&miners.purses).await?;
+                    if counted && args.blocks.is_some_and(|n| story.blocks() >= n) {
                         return Ok(());
                     }
                 }

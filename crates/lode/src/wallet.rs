@@ -13,6 +13,8 @@ mod start;
 use std::process::ExitCode;
 
 use place::Place;
+pub(crate) use place::wallet_path;
+pub(crate) use source::RpcSource;
 
 /// What `lode wallet` takes.
 #[derive(clap::Args)]

@@ -1,5 +1,5 @@
 //! For tests only, so it stands outside the floors: finds the real peers (Bitcoin Core, Litecoin Core, a Stratum
-//! client), starts them on free loopback ports in directories of their own, talks JSON-RPC to them and ends them
+//! client, a browser, a wallet), starts them on free loopback ports in directories of their own, talks JSON-RPC to them and ends them
 //! with the test.
 //!
 //! Peers are found by environment variables that `scripts/peers --env` prints. Where one is absent a test says what
@@ -34,6 +34,8 @@ pub enum Peer {
     Chromium,
     /// A Python that has libzmq (`import zmq`).
     Zmq,
+    /// A wallet that signs PSBTs (`scripts/embit-signer.py`).
+    Embit,
 }
 
 impl Peer {
@@ -45,6 +47,7 @@ impl Peer {
             Self::StratumClient => "LODE_STRATUM_CLIENT",
             Self::Chromium => "LODE_CHROMIUM",
             Self::Zmq => "LODE_ZMQ_PYTHON",
+            Self::Embit => "LODE_EMBIT",
         }
     }
 }

@@ -8,7 +8,7 @@
 //! - `file`, `wallet`: the sealed file, and the wallet in memory;
 //! - `source`, `sync`, `book`: reading the chain; coins, balance, history;
 //! - `select`, `plan`: coin choice, and payments before they are signed;
-//! - `sign`, `psbt`: signing them, here or elsewhere.
+//! - `sign`, `psbt`, `psbt_form`: signing them, here or elsewhere.
 //!
 //! One way serves all coins: transactions are Lode's own type and signed by `lode-script`, since the types of the
 //! Bitcoin libraries cannot express every coin here (Datacoin's data field). Those libraries come in where they fit:
@@ -22,6 +22,7 @@ mod keychain;
 mod keys;
 mod plan;
 mod psbt;
+mod psbt_form;
 mod select;
 mod sign;
 mod source;

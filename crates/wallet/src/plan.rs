@@ -1,6 +1,6 @@
 //! Payments before they are signed: what they take, what they pay, what comes back. Nothing here changes the wallet.
 
-use lode_chain::policy::{FeeRate, MAX_STANDARD_WEIGHT, dust_threshold};
+use lode_chain::policy::{FeeRate, dust_threshold};
 use lode_primitives::{
     Amount, OutPoint, SEQUENCE_FINAL, ScriptBuf, Transaction, TxIn, TxOut, Txid, Witness, compact_size_len,
 };
@@ -15,8 +15,6 @@ use crate::{AddressKind, Wallet, WalletError};
 const EMPTY_WEIGHT: usize = 4 * 8 + 2;
 /// Asks to be replaceable (BIP125), and for the lock time to hold.
 const SEQUENCE_REPLACEABLE: u32 = 0xffff_fffd;
-/// The rate at which outputs are called dust by default, as the reference client's.
-const DUST_RATE: FeeRate = FeeRate::from_sat_per_kvb(3_000);
 /// Rates above this are taken for a typing error: 10,000 sat/vB.
 const RATE_MAX: FeeRate = FeeRate::from_sat_per_kvb(10_000_000);
 /// Transactions that one consolidation makes at most; the next run goes on.
@@ -241,7 +239,8 @@ impl Wallet {
     /// The least that an output to `script` may hold: above dust, and what consensus asks for.
     pub fn least_output(&self, script: &[u8]) -> Amount {
         let output = TxOut { value: Amount::ZERO, script_pubkey: script.to_vec() };
-        Amount::from_sat(dust_threshold(&output, DUST_RATE))
+        let rate = FeeRate::from_sat_per_kvb(self.coin.dust_relay_fee.to_sat().unsigned_abs());
+        Amount::from_sat(dust_threshold(&output, rate)).max(self.coin.min_output)
     }
 
     fn refuse_dust(&self, output: &TxOut) -> Result<(), WalletError> {
@@ -287,8 +286,8 @@ impl Wallet {
         Ok(coins)
     }
 
-    fn max_weight(&self) -> usize {
-        MAX_STANDARD_WEIGHT
+    const fn max_weight(&self) -> usize {
+        self.coin.max_standard_weight
     }
 
     fn input_weight(&self, coin: &Coin) -> Result<usize, WalletError> {

@@ -1,7 +1,7 @@
-//! Partially signed transactions (BIP174, BIP371): a plan for others to sign, and the plans of others.
+//! Partially signed transactions (BIP174, 370, 371): a plan for others to sign, and the plans of others.
 
-use std::str::FromStr as _;
-
+use bitcoin::base64::Engine as _;
+use bitcoin::base64::prelude::BASE64_STANDARD;
 use bitcoin::psbt::Psbt;
 use lode_primitives::{Amount, Decode as _, Encode as _, OutPoint, Transaction, TxOut, Txid};
 use miniscript::psbt::PsbtExt as _;
@@ -9,13 +9,12 @@ use secp256k1::SECP256K1;
 
 use crate::keychain::KeyRef;
 use crate::plan::Plan;
+use crate::psbt_form::{MAGIC, to_version_0};
 use crate::sign::check_scripts;
 use crate::{Wallet, WalletError};
 
 /// A PSBT is no longer than this, in bytes: a full standard transaction with the transactions it spends from.
 const PSBT_BYTES_MAX: usize = 32 << 20;
-/// First bytes of the binary form.
-const MAGIC: &[u8] = b"psbt\xff";
 
 /// What a PSBT will do, as far as it can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub struct PsbtInput {
     pub complete: bool,
 }
 
-/// Reads a PSBT, binary or in base64.
+/// Reads a PSBT, binary or in base64, in the form of BIP174 or of BIP370. It is written in BIP174's, which all know.
 ///
 /// # Errors
 /// [`WalletError::Psbt`]: no PSBT, or what it says of the coins it spends does not fit together.
@@ -51,13 +50,16 @@ pub fn read_psbt(bytes: &[u8]) -> Result<Psbt, WalletError> {
     if bytes.len() > PSBT_BYTES_MAX {
         return Err(WalletError::Psbt(format!("{} bytes; {PSBT_BYTES_MAX} are the most", bytes.len())));
     }
-    let psbt = if bytes.starts_with(MAGIC) {
-        Psbt::deserialize(bytes).map_err(|error| WalletError::Psbt(error.to_string()))?
+    let decoded;
+    let binary = if bytes.starts_with(MAGIC) {
+        bytes
     } else {
         let text =
             std::str::from_utf8(bytes).map_err(|_| WalletError::Psbt("neither binary nor base64".into()))?;
-        Psbt::from_str(text.trim()).map_err(|error| WalletError::Psbt(error.to_string()))?
+        decoded = BASE64_STANDARD.decode(text.trim()).map_err(bad)?;
+        &decoded
     };
+    let psbt = Psbt::deserialize(&to_version_0(binary)?).map_err(bad)?;
     for (index, (input, told)) in psbt.unsigned_tx.input.iter().zip(&psbt.inputs).enumerate() {
         let Some(previous) = &told.non_witness_utxo else { continue };
         let output = previous.output.get(input.previous_output.vout as usize);

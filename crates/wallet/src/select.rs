@@ -30,12 +30,15 @@ impl FeeRule {
     pub(crate) fn fee(&self, weight: usize) -> i64 {
         let vsize = weight.div_ceil(4) as u64;
         let replaced = self.replaces.map_or(0, |old| old.to_sat() + relay_rate(self.coin).fee(vsize));
-        self.rate.fee(vsize).max(replaced)
+        // Where consensus asks for a fee there are no witnesses, and virtual bytes are bytes.
+        self.rate.fee(vsize).max(replaced).max(self.coin.least_fee(vsize as usize).to_sat())
     }
 
-    /// The rate at which coins are expected to be spent some day: ten times the least that is relayed.
+    /// The rate at which coins are expected to be spent some day: ten times the least that is relayed; where consensus
+    /// sets the fee, that one.
     pub(crate) fn later(&self) -> FeeRate {
-        FeeRate::from_sat_per_kvb(relay_rate(self.coin).to_sat_per_kvb().saturating_mul(10))
+        let times = if self.coin.min_fee > Amount::ZERO { 1 } else { 10 };
+        FeeRate::from_sat_per_kvb(relay_rate(self.coin).to_sat_per_kvb().saturating_mul(times))
     }
 }
 

@@ -10,9 +10,11 @@ use lode_coins::Coin;
 use lode_node::{BlockStatus, NodeHandle};
 use lode_pool::journal::FoundBlock;
 use lode_primitives::{Amount, Block, Decode as _};
+use lode_wallet::Balance;
 use serde_json::{Value, json};
 
 use super::miners::Miners;
+use super::purses::{PASSPHRASE, Purses};
 use crate::stack::Stack;
 
 /// How long the node may take to have a found block in its chain, or to say that another is in its place.
@@ -28,6 +30,8 @@ pub(crate) struct Story {
     blocks: u64,
     rewards: Amount,
     paid: BTreeMap<String, Amount>,
+    /// The wallets as they were last seen.
+    wallets: BTreeMap<String, Balance>,
 }
 
 /// A payee of a block, as told.
@@ -44,8 +48,8 @@ struct Payee {
 impl Story {
     /// Nothing has happened yet.
     pub(crate) fn new(coin: &'static Coin, json: bool) -> Self {
-        let (began, paid) = (Instant::now(), BTreeMap::new());
-        Self { coin, json, began, blocks: 0, rewards: Amount::ZERO, paid }
+        let (began, paid, wallets) = (Instant::now(), BTreeMap::new(), BTreeMap::new());
+        Self { coin, json, began, blocks: 0, rewards: Amount::ZERO, paid, wallets }
     }
 
     /// Blocks found, paid and checked so far.
@@ -74,6 +78,10 @@ impl Story {
         for player in &miners.players {
             say(&format!("  {:<9}  {}", player.name, player.address))?;
         }
+        say(&format!(
+            "  wallets    lode wallet --coin {} --network {} --wallet anna balance (passphrase: {PASSPHRASE})",
+            self.coin.name, self.coin.network
+        ))?;
         say(&"Ctrl-C ends it; the next start goes on from there.\n")
     }
 
@@ -163,6 +171,48 @@ impl Story {
         Ok(true)
     }
 
+    /// The miners' wallets after a block: what arrived, what matures when, what was paid to each other.
+    pub(crate) async fn wallets(&mut self, purses: &Purses) -> anyhow::Result<()> {
+        let looks = match purses.look().await {
+            Ok(looks) => looks,
+            Err(error) => {
+                tracing::warn!("the wallets could not be brought up to date: {error:#}");
+                return Ok(());
+            }
+        };
+        for look in looks {
+            let balance = look.balance;
+            self.wallets.insert(look.name.clone(), balance);
+            if self.json {
+                say(&json!({
+                    "event": "wallet", "name": look.name,
+                    "spendable_sat": balance.spendable.to_sat(), "immature_sat": balance.immature.to_sat(),
+                    "unconfirmed_sat": balance.unconfirmed.to_sat(), "next_mature_in_blocks": balance.next_mature,
+                    "paid": look.paid.map(|(amount, fee, txid, to)| json!({
+                        "to": to, "sat": amount.to_sat(), "fee_sat": fee.to_sat(), "txid": txid.to_string(),
+                    })),
+                }))?;
+                continue;
+            }
+            let next = match balance.next_mature {
+                Some(1) => ", the next in 1 block".to_owned(),
+                Some(blocks) => format!(", the next in {blocks} blocks"),
+                None => String::new(),
+            };
+            say(&format!(
+                "         wallet {:<6} {} spendable, {} maturing{next}",
+                look.name, balance.spendable, balance.immature
+            ))?;
+            if let Some((amount, fee, txid, to)) = look.paid {
+                say(&format!(
+                    "         {} pays {to} {amount} {}, fee {fee}: {txid}",
+                    look.name, self.coin.ticker
+                ))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Checks a block's coinbase against the ledger, and enters it.
     fn check(&mut self, miners: &Miners, found: &FoundBlock) -> anyhow::Result<Vec<Payee>> {
         let block = Block::from_bytes(&found.block, self.coin.form).context("a found block is no block")?;
@@ -213,6 +263,14 @@ impl Story {
             let miners = self.paid.iter().map(|(name, amount)| (name.as_str(), *amount));
             for (name, amount) in miners.chain(sums).filter(|_| self.blocks > 0) {
                 say(&format!("  {name:<8} {:>20} {}", amount.to_string(), self.coin.ticker))?;
+            }
+            for (name, balance) in &self.wallets {
+                say(&format!(
+                    "  wallet {name}: {} {}, of it {} spendable",
+                    balance.total(),
+                    self.coin.ticker,
+                    balance.spendable
+                ))?;
             }
         }
         ensure!(total == self.rewards, "payouts of {total} and rewards of {} differ", self.rewards);

@@ -105,7 +105,7 @@ impl Place {
         if self.wallet.is_empty() || self.wallet.starts_with('.') || !self.wallet.chars().all(fine) {
             bail!("{:?} is no name for a wallet: letters, digits, '-', '_' and '.' are", self.wallet);
         }
-        Ok(wallets_directory(&self.data_dir()?, self.coin()?).join(format!("{}.wallet", self.wallet)))
+        Ok(wallet_path(&self.data_dir()?, self.coin()?, &self.wallet))
     }
 
     /// The passphrase of a wallet that is there.
@@ -230,6 +230,11 @@ fn is_other_chain(error: &lode_wallet::WalletError) -> bool {
 /// Where a coin's wallets are.
 pub(super) fn wallets_directory(data_dir: &Path, coin: &Coin) -> PathBuf {
     data_dir.join(coin.directory()).join("wallets")
+}
+
+/// The file of the wallet `name`.
+pub(crate) fn wallet_path(data_dir: &Path, coin: &Coin, name: &str) -> PathBuf {
+    wallets_directory(data_dir, coin).join(format!("{name}.wallet"))
 }
 
 /// Brings the wallet up to date and saves it; shows how far it is while that takes long on a terminal. What was read

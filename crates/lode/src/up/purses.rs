@@ -1,0 +1,119 @@
+//! The wallets of the two miners of `lode up`: their coins arrive, mature, and are spent to each other.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use lode_node::NodeHandle;
+use lode_node::rpc::client::{RpcAuth, RpcClient};
+use lode_primitives::{Amount, Txid};
+use lode_wallet::{Balance, FeeRate, GAP, Keys, NewWallet, Pay, Seed, Wallet};
+
+use crate::wallet::{RpcSource, wallet_path};
+
+/// What they are called.
+const NAMES: [&str; 2] = ["anna", "bert"];
+/// What opens their wallets: on a network whose coins are worth nothing, anybody may.
+pub(crate) const PASSPHRASE: &str = "local";
+/// Which part of what it can spend one gives the other.
+const PART: i64 = 10;
+
+/// Both wallets, and the way to the node.
+#[derive(Clone)]
+pub(crate) struct Purses(Arc<Mutex<Inner>>);
+
+struct Inner {
+    source: RpcSource,
+    wallets: Vec<Wallet>,
+    payees: Vec<(String, String)>,
+}
+
+/// A wallet after a look at the chain.
+pub(crate) struct Look {
+    /// Whose.
+    pub(crate) name: String,
+    /// What is in it.
+    pub(crate) balance: Balance,
+    /// What it paid the other just now: amount, fee, transaction, to whom.
+    pub(crate) paid: Option<(Amount, Amount, Txid, String)>,
+}
+
+impl Purses {
+    /// Opens both, made at the first start. Each is paid at its first address.
+    pub(crate) fn open(data_dir: &Path, node: &NodeHandle) -> anyhow::Result<Self> {
+        let coin = node.coin();
+        let address = node.rpc_address().context("the embedded node takes no JSON-RPC")?;
+        let cookie = RpcAuth::Cookie(node.directory().join(".cookie"));
+        let source = RpcSource::new(RpcClient::new(&address.to_string(), cookie)?, coin)?;
+        let (mut wallets, mut payees) = (Vec::new(), Vec::new());
+        for name in NAMES {
+            let path = wallet_path(data_dir, coin, name);
+            if !path.exists() {
+                let keys = Keys::Own(Seed::generate(12)?);
+                let new = NewWallet { coin, keys, account: 0, birthday: 0, gap: GAP };
+                let mut wallet = Wallet::create(&path, PASSPHRASE, new)?;
+                wallet.new_address(None)?;
+                wallet.save()?;
+            }
+            let wallet = Wallet::open(&path, PASSPHRASE, coin).with_context(|| {
+                format!("the wallet of {name}, whose passphrase should be \"{PASSPHRASE}\"")
+            })?;
+            let first = wallet.addresses().into_iter().find(|(_, change, _)| !change);
+            let (_, _, address) = first.with_context(|| format!("the wallet of {name} has no address"))?;
+            payees.push((name.to_owned(), address));
+            wallets.push(wallet);
+        }
+        Ok(Self(Arc::new(Mutex::new(Inner { source, wallets, payees }))))
+    }
+
+    /// Name and address of each.
+    pub(crate) fn payees(&self) -> Vec<(String, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).payees.clone()
+    }
+
+    /// Reads the chain; whoever can spend and waits for no payment of its own pays the other a part.
+    pub(crate) async fn look(&self) -> anyhow::Result<Vec<Look>> {
+        let inner = self.0.clone();
+        let looked =
+            tokio::task::spawn_blocking(move || inner.lock().unwrap_or_else(PoisonError::into_inner).look());
+        looked.await.context("looking into the wallets failed")?
+    }
+}
+
+impl Inner {
+    fn look(&mut self) -> anyhow::Result<Vec<Look>> {
+        for wallet in &mut self.wallets {
+            wallet.sync(&mut self.source, &mut |_| {})?;
+        }
+        let mut looks = Vec::new();
+        for index in 0..self.wallets.len() {
+            let paid = self.pay(index, (index + 1) % self.wallets.len())?;
+            let wallet = &mut self.wallets[index];
+            wallet.save()?;
+            looks.push(Look { name: self.payees[index].0.clone(), balance: wallet.balance(), paid });
+        }
+        Ok(looks)
+    }
+
+    fn pay(&mut self, from: usize, to: usize) -> anyhow::Result<Option<(Amount, Amount, Txid, String)>> {
+        let payer = &self.wallets[from];
+        let amount = Amount::from_sat(payer.balance().spendable.to_sat() / PART);
+        let waits = payer.history().iter().any(|entry| entry.confirmations == 0 && entry.fee.is_some());
+        let address = self.payees[to].1.clone();
+        let coin = payer.coin();
+        let script = coin.address_to_script(&address)?;
+        if waits || amount < payer.least_output(&script) {
+            return Ok(None);
+        }
+        // A key of its own for each receipt.
+        let address = self.wallets[to].new_address(None)?;
+        self.wallets[to].save()?;
+        let least = coin.min_relay_fee.to_sat().unsigned_abs();
+        let rate = FeeRate::from_sat_per_kvb(least.max(1_000));
+        let wallet = &mut self.wallets[from];
+        let plan = wallet.plan_send(&Pay::Amounts(vec![(address, amount)]), rate, &[])?;
+        let tx = wallet.sign(&plan)?;
+        let txid = wallet.send(&tx, &mut self.source)?;
+        Ok(Some((amount, plan.fee, txid, self.payees[to].0.clone())))
+    }
+}
