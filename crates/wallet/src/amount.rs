@@ -7,7 +7,7 @@ use lode_primitives::Amount;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
     /// A number alone.
-    #[error("{0}: of what? Write {0}{1} for coins or {0}sat for the smallest unit")]
+    #[error("{0}: of what? Write {0}{1} for coins, or a whole number of the smallest unit like 5000sat")]
     NoUnit(String, String),
     /// A unit of something else.
     #[error("{0:?} is not a unit of this wallet: write an amount like 0.5{1} or 5000sat")]
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(sat("1_000_000 sats"), Ok(1_000_000));
         assert_eq!(sat("21000000btc"), Ok(2_100_000_000_000_000));
         for (text, says) in [
-            ("0.5", "0.5: of what? Write 0.5btc for coins or 0.5sat"),
+            ("0.5", "0.5: of what? Write 0.5btc for coins"),
             ("5000", "of what?"),
             ("0.5ltc", "not a unit of this wallet"),
             ("0.5sat", "whole numbers"),

@@ -112,11 +112,14 @@ pub enum FileError {
     InUse(PathBuf),
 }
 
+/// What seals a file.
+type Key = Zeroizing<[u8; 32]>;
+
 /// An open wallet's file. The key stays in memory until it is dropped.
 pub struct WalletFile {
     path: PathBuf,
     header: Header,
-    key: Zeroizing<[u8; 32]>,
+    key: Key,
     /// Held for its lock.
     _lock: File,
 }
@@ -313,7 +316,7 @@ fn unseal(
     header: &Header,
     sealed: &[u8],
     passphrase: &str,
-) -> Result<(Zeroizing<[u8; 32]>, Zeroizing<Vec<u8>>), FileError> {
+) -> Result<(Key, Zeroizing<Vec<u8>>), FileError> {
     let damaged = || FileError::Damaged(path.to_owned());
     let salt = hex::decode(&header.salt).map_err(|_| damaged())?;
     let (key, check) = derive(passphrase, &salt, header.argon2id).ok_or_else(damaged)?;
@@ -330,7 +333,7 @@ fn unseal(
 }
 
 /// The key, and the check value that goes into the header. `None` where the cost is out of bounds.
-fn derive(passphrase: &str, salt: &[u8], cost: Cost) -> Option<(Zeroizing<[u8; 32]>, String)> {
+fn derive(passphrase: &str, salt: &[u8], cost: Cost) -> Option<(Key, String)> {
     if cost.memory_kib > COST_MAX.memory_kib || cost.passes > COST_MAX.passes || cost.lanes > COST_MAX.lanes {
         return None;
     }

@@ -164,7 +164,7 @@ impl Wallet {
             match source.broadcast(&tx) {
                 Ok(()) => {}
                 Err(SourceError::Refused(reason)) => {
-                    tracing::debug!(txid = %tx.txid(), reason, "not taken again")
+                    tracing::debug!(txid = %tx.txid(), reason, "not taken again");
                 }
                 Err(error) => return Err(error.into()),
             }

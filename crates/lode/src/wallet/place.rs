@@ -146,9 +146,9 @@ impl Place {
     /// Opens the wallet, without a look at the chain.
     pub(super) fn open(&self) -> anyhow::Result<Wallet> {
         let (path, coin) = (self.path()?, self.coin()?);
-        lode_wallet::file::read_header(&path).or_else(|error| match path.exists() {
-            true => Err(error),
-            false => Err(lode_wallet::file::FileError::Missing(path.clone())),
+        lode_wallet::file::read_header(&path).map_err(|error| match path.exists() {
+            true => error,
+            false => lode_wallet::file::FileError::Missing(path.clone()),
         })?;
         Ok(Wallet::open(&path, &self.passphrase()?, coin)?)
     }

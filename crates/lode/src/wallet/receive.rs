@@ -122,7 +122,7 @@ pub(super) fn balance(place: &Place) -> anyhow::Result<()> {
     let at = wallet.synced_to().map_or_else(String::new, |block| format!(", at block {}", block.height));
     println!("Wallet \"{}\", {coin}{at}", place.name());
     let line = |name: &str, amount: Amount, note: String| {
-        println!("  {name:<12} {:>24}   {note}", show_amount(amount, coin));
+        println!("{}", format!("  {name:<12} {:>24}   {note}", show_amount(amount, coin)).trim_end());
     };
     let spendable = number(|state| *state == CoinState::Spendable);
     line("spendable", balance.spendable, format!("in {}", show::count(spendable, "coin")));

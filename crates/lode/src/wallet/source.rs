@@ -23,7 +23,8 @@ const WAITING_MAX: usize = 2_000;
 /// A node asked by JSON-RPC. It has a small runtime of its own, so that the wallet need not know of one.
 pub(crate) struct RpcSource {
     client: RpcClient,
-    runtime: Runtime,
+    /// There until it is dropped.
+    runtime: Option<Runtime>,
     coin: &'static Coin,
     /// Whether the node can search compact filters, as far as it was tried.
     filters: bool,
@@ -35,7 +36,7 @@ impl RpcSource {
     /// Asks through `client`. Connects at the first call.
     pub(crate) fn new(client: RpcClient, coin: &'static Coin) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { client, runtime, coin, filters: true, node: None })
+        Ok(Self { client, runtime: Some(runtime), coin, filters: true, node: None })
     }
 
     /// Keeps the node that is asked alive.
@@ -45,7 +46,8 @@ impl RpcSource {
     }
 
     fn try_call(&self, method: &str, params: Value, timeout: Duration) -> Result<Value, RpcClientError> {
-        self.runtime.block_on(self.client.call_within(method, params, timeout))
+        let runtime = self.runtime.as_ref().expect("the runtime is taken in drop alone");
+        runtime.block_on(self.client.call_within(method, params, timeout))
     }
 
     fn call(&self, method: &str, params: Value) -> Result<Value, SourceError> {
@@ -134,6 +136,15 @@ impl RpcSource {
 
     fn decode(&self, hex: &str) -> Option<Transaction> {
         Transaction::from_bytes(&hex::decode(hex).ok()?, self.coin.form).ok()
+    }
+}
+
+impl Drop for RpcSource {
+    /// Within another runtime none may be waited for; there is nothing to wait for either.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -14,22 +14,22 @@ use lode_wallet::{
 };
 
 /// The words whose addresses BIP84 and BIP86 publish.
-pub const WORDS: &str =
+pub(crate) const WORDS: &str =
     "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
 
 /// Blocks with a coinbase each, and transactions that wait. A fork is a new chain with a part of the old.
 #[derive(Clone)]
-pub struct TestChain {
-    pub coin: &'static Coin,
-    pub blocks: Vec<(BlockHash, Vec<Transaction>)>,
-    pub waiting: Vec<Transaction>,
+pub(crate) struct TestChain {
+    pub(crate) coin: &'static Coin,
+    pub(crate) blocks: Vec<(BlockHash, Vec<Transaction>)>,
+    pub(crate) waiting: Vec<Transaction>,
     /// Where true, no one can be reached.
-    pub down: bool,
+    pub(crate) down: bool,
     salt: u8,
 }
 
 impl TestChain {
-    pub fn new(coin: &'static Coin) -> Self {
+    pub(crate) fn new(coin: &'static Coin) -> Self {
         let genesis = coin.genesis_block();
         Self {
             coin,
@@ -40,12 +40,12 @@ impl TestChain {
         }
     }
 
-    pub fn height(&self) -> Height {
+    pub(crate) fn height(&self) -> Height {
         self.blocks.len() as Height - 1
     }
 
     /// Mines a block whose coinbase pays `outputs`, with all that waits.
-    pub fn mine(&mut self, outputs: &[(ScriptBuf, i64)]) {
+    pub(crate) fn mine(&mut self, outputs: &[(ScriptBuf, i64)]) {
         let height = self.height() + 1;
         let mut script_sig = vec![4, self.salt];
         script_sig.extend_from_slice(&height.to_le_bytes());
@@ -70,14 +70,14 @@ impl TestChain {
         self.blocks.push((BlockHash(sha256d(&[&bytes[..], &height.to_le_bytes()].concat())), transactions));
     }
 
-    pub fn mine_empty(&mut self, count: u32) {
+    pub(crate) fn mine_empty(&mut self, count: u32) {
         for _ in 0..count {
             self.mine(&[(vec![0x51], 1)]);
         }
     }
 
     /// The same chain without its last `blocks`; what is mined on it will differ.
-    pub fn fork(&self, blocks: usize) -> Self {
+    pub(crate) fn fork(&self, blocks: usize) -> Self {
         let mut fork = self.clone();
         fork.blocks.truncate(fork.blocks.len() - blocks);
         fork.salt += 1;
@@ -189,18 +189,18 @@ impl Source for TestChain {
 }
 
 /// A wallet of `words` in `directory`.
-pub fn wallet_of(words: &str, directory: &Path, name: &str, coin: &'static Coin, gap: u32) -> Wallet {
+pub(crate) fn wallet_of(words: &str, directory: &Path, name: &str, coin: &'static Coin, gap: u32) -> Wallet {
     let seed = Seed::from_words(words, "").unwrap();
     let new = NewWallet { coin, keys: Keys::Own(seed), account: 0, birthday: 0, gap };
     Wallet::create(&directory.join(name), "pass", new).unwrap()
 }
 
 /// Brings it up to date.
-pub fn sync(wallet: &mut Wallet, chain: &mut TestChain) {
+pub(crate) fn sync(wallet: &mut Wallet, chain: &mut TestChain) {
     wallet.sync(chain, &mut |_| {}).unwrap();
 }
 
 /// The script of an address.
-pub fn script(coin: &Coin, address: &str) -> ScriptBuf {
+pub(crate) fn script(coin: &Coin, address: &str) -> ScriptBuf {
     coin.address_to_script(address).unwrap()
 }

@@ -94,7 +94,7 @@ fn bip84_account_key_watches() {
     );
     let error = xpub_descriptors(zpub, None, lode_coins::find("bitcoin", "regtest").unwrap()).unwrap_err();
     assert!(error.to_string().contains("not an extended public key of this coin and network"));
-    let bare = lode_wallet::xpub_descriptors(
+    let bare = xpub_descriptors(
         "xpub6CatWdiZiodmUeTDp8LT5or8nmbKNcuyvz7WyksVFkKB4RHwCD3XyuvPEbvqAQY3rAPshWcMLoP2fMFMKHPJ4ZeZXYVUhLv1VMrjPC7PW6V",
         None,
         main,
