@@ -2,6 +2,7 @@
 //! `lode-wallet`.
 
 mod embedded;
+mod light;
 mod place;
 mod receive;
 mod send;

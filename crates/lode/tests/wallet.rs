@@ -153,7 +153,7 @@ fn litecoin_blocks_with_extensions_are_read() {
 #[test]
 fn every_kind_of_address_through_bitcoind_and_the_words_find_it_again() {
     let Some(path) = peer(Peer::Bitcoind) else { return };
-    let bitcoind = Daemon::start(&path, "regtest", &["-blockfilterindex"]);
+    let bitcoind = Daemon::start(&path, "regtest", &["-blockfilterindex", "-peerblockfilters"]);
     let directory = tempfile::tempdir().unwrap();
     let user = User::of(&bitcoind, "bitcoin", directory.path());
     let words = user.create("anna");
@@ -191,6 +191,27 @@ fn every_kind_of_address_through_bitcoind_and_the_words_find_it_again() {
     let waiting = bitcoind.rpc("getrawmempool", json!([]));
     assert_eq!(waiting, json!([bumped[0]["txid"]]));
     bitcoind.rpc("generatetoaddress", json!([1, nobody]));
+
+    // The light client finds what the full node shows, and pays.
+    let nothing = tempfile::tempdir().unwrap();
+    let light = User {
+        node: vec!["--via".into(), "light".into(), "--peer".into(), bitcoind.p2p.to_string()],
+        ..User::of(&bitcoind, "bitcoin", nothing.path())
+    };
+    let restored = light.command("light", &["restore"]).env("LODE_WALLET_WORDS", &words).output().unwrap();
+    assert!(restored.status.success(), "{}", text(&restored.stderr));
+    assert_eq!(light.json("light", &["balance"]), user.json("anna", &["balance"]));
+    let txids = |history: Value| -> Vec<String> {
+        let mut ids: Vec<String> = history
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["txid"].as_str().unwrap().to_owned())
+            .collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(txids(light.json("light", &["history"])), txids(user.json("anna", &["history"])));
 
     // On an empty machine, from the words alone.
     let empty = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ use lode_wallet::{Source, Synced, Wallet};
 use zeroize::Zeroizing;
 
 use super::embedded::EmbeddedNode;
+use super::light::LightSource;
 use super::source::RpcSource;
 use crate::node::{default_data_dir, read_password};
 
@@ -24,6 +25,8 @@ pub(crate) enum Via {
     Node,
     /// A node inside this command, on the data directory (no other may run there)
     Embedded,
+    /// The light client, inside this command: headers and filters from several peers
+    Light,
 }
 
 /// The flags of all wallet commands.
@@ -47,6 +50,9 @@ pub(crate) struct Place {
     /// How to reach the chain
     #[arg(long, value_enum, default_value = "node", global = true)]
     via: Via,
+    /// With --via light: call only these peers; they should serve compact filters
+    #[arg(long, value_name = "HOST[:PORT]", global = true)]
+    peer: Vec<String>,
     /// Where the node's RPC listens [default: this machine, the coin's port]
     #[arg(long, value_name = "HOST:PORT", global = true)]
     rpc: Option<String>,
@@ -197,6 +203,7 @@ impl Place {
         match self.via {
             Via::Node => Ok(Box::new(RpcSource::new(self.client(coin)?, coin)?)),
             Via::Embedded => Ok(Box::new(EmbeddedNode::start(coin, self.data_dir()?)?.source()?)),
+            Via::Light => Ok(Box::new(LightSource::start(coin, &self.data_dir()?, &self.peer)?)),
         }
     }
 
