@@ -118,6 +118,8 @@ impl PayoutSnapshot {
             window,
             made_ms,
             payout_min,
+            // Outputs are chosen: it is of no further use.
+            output_min: Amount::ZERO,
         };
         Ok(Self { split: Arc::new(split), paid })
     }

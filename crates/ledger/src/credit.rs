@@ -32,6 +32,12 @@ impl Credit {
         (1.0..18_446_744_073_709_551_616.0).contains(&units).then_some(Self(units as u64))
     }
 
+    /// The credit of so much work, whatever it is: at least one unit, at most what a share can hold.
+    pub fn saturating(difficulty: f64) -> Self {
+        // Casts from floats saturate, and NaN gives zero.
+        Self(((difficulty * UNITS_PER_DIFFICULTY).round() as u64).max(1))
+    }
+
     /// As a difficulty, for people to read.
     pub fn to_difficulty(self) -> f64 {
         units_to_difficulty(u128::from(self.0))

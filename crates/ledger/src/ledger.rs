@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use lode_primitives::{Amount, BlockHash, Height};
 
+use crate::Credit;
 use crate::balance_file::{self, BalanceFile};
 use crate::balances::{BalanceError, Books, LinkRef, State};
+use crate::chains::{ChainBooks, ChainShare};
 use crate::codec::{SnapshotError, decode_found, decode_state};
 use crate::log::{Dictionary, LogError, LogOptions, RawShare, Recovery, SegmentHeader, Share, ShareLog};
 use crate::payout::{PayoutSnapshot, Rules, Split, SplitInput};
@@ -86,6 +88,8 @@ pub struct Ledger {
     found: HashMap<BlockHash, PayoutSnapshot>,
     file: Arc<BalanceFile>,
     pub(crate) rates: Rates,
+    chains: ChainBooks,
+    chains_saved_ms: u64,
     rules: Rules,
     drop_after_ms: Option<u64>,
     /// Work of all shares ever, in credit units.
@@ -152,6 +156,8 @@ impl Ledger {
             found,
             file: Arc::new(BalanceFile::new(store)),
             rates,
+            chains: ChainBooks::open(&options.log.dir.join("chains")),
+            chains_saved_ms: now_ms,
             rules: options.rules,
             drop_after_ms: options.drop_after_ms,
             sweep_at: SWEEP_MIN,
@@ -196,6 +202,10 @@ impl Ledger {
         if self.registry.len() >= self.sweep_at {
             self.sweep();
         }
+        if now_ms >= self.chains_saved_ms + 60_000 {
+            self.chains_saved_ms = now_ms;
+            self.save_chains();
+        }
         // Looking through the headers is worth it once a minute.
         let Some(margin) = self.drop_after_ms.filter(|_| now_ms >= self.dropped_ms + 60_000) else {
             return Ok(());
@@ -216,6 +226,24 @@ impl Ledger {
     /// Waits until all recorded shares are on the disk.
     pub fn sync(&self) -> Result<(), LogError> {
         self.log.sync()
+    }
+
+    /// What prime chains are worth, and every account's shares against its blocks.
+    pub fn chains(&self) -> &ChainBooks {
+        &self.chains
+    }
+
+    /// Takes an accepted prime-chain share into account, before it is recorded: its credit.
+    pub fn credit_chain(&mut self, account: &Account, share: &ChainShare) -> Credit {
+        let blocks = self.chains.take(account.name(), share);
+        Credit::saturating(blocks * share.network.difficulty())
+    }
+
+    /// Writes what was learned of chains; a failure costs no credit and is only told.
+    fn save_chains(&mut self) {
+        if let Err(error) = self.chains.save() {
+            tracing::error!("what is known of chain lengths could not be written: {error}");
+        }
     }
 
     /// Shares recorded since the log began.
@@ -351,6 +379,12 @@ impl Ledger {
     /// All work in the window.
     pub fn window_total(&self) -> Sum {
         self.window.total()
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.save_chains();
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Rules {
     pub fee: Option<Fee>,
     /// Least payout worth an output; the dust limit of the output's kind holds as well.
     pub payout_min: Amount,
+    /// The least output that the coin's consensus allows; zero where it has no such rule.
+    pub output_min: Amount,
     /// Blocks of the chain without work after which a debt or a dust balance is written off.
     pub forget_after: Height,
 }
@@ -44,7 +46,7 @@ pub struct Rules {
 impl Default for Rules {
     /// No fee, payouts from 1,000 satoshi, a month of ten-minute blocks.
     fn default() -> Self {
-        Self { fee: None, payout_min: Amount::from_sat(1_000), forget_after: 4_320 }
+        Self { fee: None, payout_min: Amount::from_sat(1_000), output_min: Amount::ZERO, forget_after: 4_320 }
     }
 }
 
@@ -113,6 +115,8 @@ pub struct Split {
     pub made_ms: u64,
     /// Least payout.
     pub(crate) payout_min: Amount,
+    /// Least output by consensus.
+    pub(crate) output_min: Amount,
 }
 
 /// What a split is of.
@@ -136,6 +140,7 @@ pub const MAX_BALANCES: usize = 250_000;
 impl Split {
     pub(crate) fn new(input: SplitInput<'_>, rules: &Rules) -> Self {
         let SplitInput { tip, height, reward, made_ms, base, work, window, settle_others } = input;
+        let payout_min = rules.payout_min.max(rules.output_min);
         let mut lines = Vec::with_capacity(work.len() + base.entries.len());
         let mut entries = base.entries.iter().peekable();
         let forget_after = if base.entries.len() > MAX_BALANCES { 0 } else { rules.forget_after };
@@ -148,7 +153,7 @@ impl Split {
                 before: entry.amount,
                 waiting_since: entry.waiting_since,
                 seen: entry.seen,
-                written_off: gone && entry.amount < threshold(entry.account.script(), rules.payout_min),
+                written_off: gone && entry.amount < threshold(entry.account.script(), payout_min),
             }
         };
         for (account, units) in work {
@@ -195,7 +200,8 @@ impl Split {
             lines,
             window,
             made_ms,
-            payout_min: rules.payout_min,
+            payout_min,
+            output_min: rules.output_min,
         }
     }
 
@@ -269,10 +275,10 @@ impl Split {
             let paid: Vec<(u32, i64)> = payable
                 .into_iter()
                 .zip(amounts)
-                .filter(|(i, amount)| *amount >= dust(line(i).account.script()))
+                .filter(|(i, amount)| *amount >= threshold(line(i).account.script(), self.output_min))
                 .collect();
             if paid.is_empty() {
-                // Not even one output above dust: the largest due takes all, and owes the others.
+                // Not even one output that is allowed: the largest due takes all, and owes the others.
                 let largest =
                     (0..self.lines.len() as u32).max_by_key(|i| (line(i).due(), std::cmp::Reverse(*i)));
                 return largest.map(|i| vec![(i, total)]).unwrap_or_default();
@@ -381,7 +387,7 @@ fn fee_of(reward: Amount, rules: &Rules) -> (Amount, Option<Vec<u8>>) {
     let Some(Fee { script, basis_points }) = &rules.fee else { return (Amount::ZERO, None) };
     let fee = i128::from(reward.to_sat()) * i128::from((*basis_points).min(10_000)) / 10_000;
     let fee = i64::try_from(fee).unwrap_or(0);
-    if fee < dust(script) { (Amount::ZERO, None) } else { (Amount::from_sat(fee), Some(script.clone())) }
+    if fee < threshold(script, rules.output_min) { (Amount::ZERO, None) } else { (Amount::from_sat(fee), Some(script.clone())) }
 }
 
 /// Divides `total` in proportion to `weights` by differences of rounded-down running sums: exact whatever the order,

@@ -59,7 +59,7 @@ proptest! {
         work.sort_by(|a, b| a.0.script().cmp(b.0.script()));
         let units = work.iter().map(|(_, units)| units).sum();
         let fee = Some(Fee { script: vec![0x51; 25], basis_points });
-        let rules = Rules { fee, payout_min: Amount::from_sat(1_000), forget_after };
+        let rules = Rules { fee, forget_after, ..Rules::default() };
         let input = SplitInput {
             tip: BlockHash([2; 32]),
             height: 100,

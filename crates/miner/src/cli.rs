@@ -35,7 +35,7 @@ pub struct MineArgs {
     /// Password; Lode's pool reads a start difficulty from it (`d=0.01`) and else ignores it
     #[arg(short = 'p', long, alias = "pass", value_name = "TEXT", default_value = "x")]
     pub password: String,
-    /// What to search with: sha256d or scrypt
+    /// What to search with: sha256d, scrypt or prime
     #[arg(short = 'a', long, value_name = "ALGORITHM", default_value = "sha256d")]
     pub algo: PowAlgorithm,
     /// Search threads [default: as many as there are cores]
@@ -44,7 +44,7 @@ pub struct MineArgs {
     /// Percent of a core that each thread may use
     #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub cpu: u8,
-    /// Share difficulty to ask the pool for
+    /// Share difficulty to ask the pool for; on prime chains a length in primes, such as 6.5
     #[arg(long, value_name = "DIFFICULTY", value_parser = parse_difficulty)]
     pub suggest_difficulty: Option<f64>,
     /// Connections to try in a row before giving up [default: never give up]
@@ -193,7 +193,7 @@ impl Printer {
         }
         line(&format!(
             "mined for {seconds:.0} s at {} on average: {} shares accepted (difficulty {:.3} in all), {} refused, {} lost",
-            HashRate(last.hashes as f64 / seconds),
+            HashRate(last.hashes as f64 / seconds, last.counted),
             last.accepted,
             last.credited_difficulty,
             last.refused,

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lode_pow::PowAlgorithm;
-use lode_primitives::Target;
 use lode_stratum::{
-    Difficulty, Notify, ServerMessage, write_authorize, write_configure, write_submit, write_subscribe,
-    write_suggest_difficulty,
+    Difficulty, Goal, Notify, ServerMessage, write_authorize, write_configure, write_prime_submit, write_submit,
+    write_subscribe, write_suggest_difficulty, write_suggest_target,
 };
 use serde_json::Value;
 
@@ -39,7 +38,8 @@ pub(crate) struct Login {
     pub(crate) password: String,
     pub(crate) agent: String,
     pub(crate) algorithm: PowAlgorithm,
-    pub(crate) suggested: Option<Difficulty>,
+    /// What the pool is asked to count as shares.
+    pub(crate) suggested: Option<Goal>,
 }
 
 /// What a line from the pool means for the rest of the miner.
@@ -76,12 +76,12 @@ enum Asked {
 #[derive(Debug)]
 pub(crate) struct Client {
     login: Login,
-    one: Target,
     next_id: u64,
     pending: HashMap<u64, (Asked, Instant)>,
     extranonce: Option<(Vec<u8>, usize)>,
     version_mask: u32,
     difficulty: Difficulty,
+    goal: Goal,
     authorized: bool,
     /// The last job, while it cannot be worked on yet.
     waiting: Option<Notify>,
@@ -94,10 +94,9 @@ pub(crate) struct Client {
 
 impl Client {
     /// A connection just made. `first_sequence` must be above that of all work of earlier connections.
-    /// `None` for an algorithm whose shares have no target.
-    pub(crate) fn new(login: Login, first_sequence: u64, now: Instant) -> Option<Self> {
-        Some(Self {
-            one: login.algorithm.difficulty_one_target()?,
+    pub(crate) fn new(login: Login, first_sequence: u64, now: Instant) -> Self {
+        Self {
+            goal: Goal::of_difficulty(login.algorithm, Difficulty::ONE),
             login,
             next_id: 1,
             pending: HashMap::new(),
@@ -109,7 +108,7 @@ impl Client {
             next_sequence: first_sequence,
             oldest_valid: first_sequence,
             heard: now,
-        })
+        }
     }
 
     /// The sequence number that a next connection may begin with.
@@ -131,7 +130,9 @@ impl Client {
 
     /// Writes the first requests.
     pub(crate) fn greet(&mut self, now: Instant, out: &mut Vec<u8>) {
-        write_configure(self.ask(Asked::Configure, now), VERSION_MASK, out);
+        if self.login.algorithm != PowAlgorithm::PrimeChain {
+            write_configure(self.ask(Asked::Configure, now), VERSION_MASK, out);
+        }
         write_subscribe(self.ask(Asked::Subscribe, now), &self.login.agent, out);
     }
 
@@ -157,7 +158,14 @@ impl Client {
                 self.waiting = Some(job);
                 return self.begin_work().into_iter().collect();
             }
-            ServerMessage::SetDifficulty(difficulty) => self.difficulty = difficulty,
+            ServerMessage::SetDifficulty(difficulty) => {
+                self.difficulty = difficulty;
+                self.goal = Goal::of_difficulty(self.login.algorithm, difficulty);
+            }
+            ServerMessage::SetTarget(length) => {
+                self.goal = Goal::Length(length);
+                self.difficulty = self.goal.difficulty(self.login.algorithm);
+            }
             ServerMessage::SetVersionMask(mask) => self.version_mask = mask & VERSION_MASK,
             ServerMessage::SetExtranonce { extranonce1, extranonce2_size } => {
                 self.extranonce = Some((extranonce1, extranonce2_size));
@@ -199,10 +207,20 @@ impl Client {
                         "its answer to mining.subscribe has no extranonce: {result}"
                     ))];
                 };
+                if let Some(reason) = self.other_work(&result) {
+                    return vec![Happening::Broken(reason)];
+                }
                 // A `set_extranonce` that came before is the newer one.
                 self.extranonce.get_or_insert(extranonce);
-                if let Some(suggested) = self.login.suggested {
-                    write_suggest_difficulty(self.ask(Asked::Other, now), suggested, out);
+                match self.login.suggested {
+                    Some(Goal::Length(length)) => {
+                        write_suggest_target(self.ask(Asked::Other, now), length, out);
+                    }
+                    Some(goal) => {
+                        let difficulty = goal.difficulty(self.login.algorithm);
+                        write_suggest_difficulty(self.ask(Asked::Other, now), difficulty, out);
+                    }
+                    None => {}
                 }
                 let id = self.ask(Asked::Authorize, now);
                 write_authorize(id, &self.login.user, &self.login.password, out);
@@ -245,6 +263,19 @@ impl Client {
         }
     }
 
+    /// What is wrong where the pool's answer to `subscribe` is for other work than ours.
+    fn other_work(&self, subscription: &Value) -> Option<String> {
+        match (self.login.algorithm, ServerMessage::is_prime(subscription)) {
+            (PowAlgorithm::PrimeChain, false) => {
+                Some("its shares are no prime chains; mine there with -a sha256d or -a scrypt".into())
+            }
+            (PowAlgorithm::Sha256d | PowAlgorithm::Scrypt, true) => {
+                Some("its shares are prime chains; mine there with -a prime".into())
+            }
+            _ => None,
+        }
+    }
+
     /// The last job as work, once it can be worked on.
     fn begin_work(&mut self) -> Option<Happening> {
         let extranonce = self.extranonce.clone().filter(|_| self.authorized)?;
@@ -254,8 +285,7 @@ impl Client {
         if job.clean_jobs {
             self.oldest_valid = sequence;
         }
-        let target = self.difficulty.to_target(self.one);
-        let difficulty = (self.difficulty, target);
+        let difficulty = (self.difficulty, self.goal);
         Some(Happening::Work(Arc::new(Work::new(sequence, job, extranonce, self.version_mask, difficulty))))
     }
 
@@ -267,7 +297,12 @@ impl Client {
         let id = self.ask(Asked::Share(share.work.difficulty), now);
         let unit = &share.unit;
         let (user, job) = (&self.login.user, &share.work.job.job_id);
-        write_submit(id, user, job, &unit.extranonce2, unit.time, share.nonce, unit.version_bits, out);
+        match &share.multiplier {
+            None => write_submit(id, user, job, &unit.extranonce2, unit.time, share.nonce, unit.version_bits, out),
+            Some(multiplier) => {
+                write_prime_submit(id, user, job, &unit.extranonce2, unit.time, share.nonce, multiplier, out);
+            }
+        }
         true
     }
 

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use lode_pow::PowAlgorithm;
 use lode_stratum::{LineSplitter, MAX_SERVER_LINE};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,7 +37,6 @@ pub(crate) enum End {
 
 /// What a connection works with; outlives it.
 pub(crate) struct Station<'a> {
-    pub(crate) algorithm: PowAlgorithm,
     pub(crate) crew: &'a Crew,
     pub(crate) shares: &'a mut mpsc::Receiver<Share>,
     pub(crate) stats: &'a Stats,
@@ -142,9 +140,7 @@ pub(crate) async fn mine(url: &PoolUrl, client: &mut Client, station: &mut Stati
 
 /// Sends a share, or counts it as lost.
 fn take_share(share: &Share, now: Instant, client: &mut Client, station: &Station<'_>, out: &mut Vec<u8>) {
-    if let Some(achieved) = station.algorithm.achieved_difficulty(&share.hash) {
-        station.stats.offer_best(achieved);
-    }
+    station.stats.offer_best(share.achieved);
     if !client.submit(share, now, out) {
         station.stats.add_lost(1);
     }
@@ -162,7 +158,8 @@ fn react(happening: Happening, url: &PoolUrl, station: &Station<'_>) -> Option<E
             let difficulty = work.difficulty.get();
             station.stats.set_difficulty(difficulty);
             station.crew.post(Some(work.clone()));
-            station.tell(Event::Job { job: work.job.job_id.clone(), difficulty, clean: work.job.clean_jobs });
+            let length = work.goal.length().map(lode_pow::ChainLength::to_f64);
+            station.tell(Event::Job { job: work.job.job_id.clone(), difficulty, length, clean: work.job.clean_jobs });
         }
         Happening::Accepted { difficulty, answered_in } => {
             let difficulty = difficulty.get();

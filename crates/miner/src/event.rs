@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::Snapshot;
+use crate::stats::Counted;
 
 /// Something that happened. [`crate::Miner::events`] gives them as they come.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -27,6 +28,9 @@ pub enum Event {
         job: String,
         /// Difficulty of its shares.
         difficulty: f64,
+        /// On a prime chain the least length of its shares, in primes.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        length: Option<f64>,
         /// All earlier jobs are void.
         clean: bool,
     },
@@ -62,9 +66,12 @@ impl fmt::Display for Event {
             Self::Disconnected { reason, retry_in_seconds } => {
                 write!(f, "not connected: {reason}; next try in {retry_in_seconds:.1} s")
             }
-            Self::Job { job, difficulty, clean } => {
+            Self::Job { job, difficulty, length, clean } => {
                 let clean = if *clean { ", earlier ones are over" } else { "" };
-                write!(f, "job {job}, difficulty {difficulty}{clean}")
+                match length {
+                    Some(length) => write!(f, "job {job}, chains of {length:.3} primes{clean}"),
+                    None => write!(f, "job {job}, difficulty {difficulty}{clean}"),
+                }
             }
             Self::Accepted { difficulty, answer_ms } => {
                 write!(f, "share of difficulty {difficulty} accepted ({answer_ms} ms)")
@@ -83,8 +90,8 @@ impl fmt::Display for Snapshot {
         write!(
             f,
             "{} ({} over a minute), shares: {} accepted, {} refused",
-            HashRate(self.hashes_per_second_10s),
-            HashRate(self.hashes_per_second_60s),
+            HashRate(self.hashes_per_second_10s, self.counted),
+            HashRate(self.hashes_per_second_60s, self.counted),
             self.accepted,
             self.refused,
         )?;
@@ -95,15 +102,19 @@ impl fmt::Display for Snapshot {
     }
 }
 
-/// Hashes a second, shown with the unit that fits.
-pub(crate) struct HashRate(pub(crate) f64);
+/// Hashes a second, or numbers tested, shown with the unit that fits.
+pub(crate) struct HashRate(pub(crate) f64, pub(crate) Counted);
 
 impl fmt::Display for HashRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1e12, "TH/s"), (1e9, "GH/s"), (1e6, "MH/s"), (1e3, "kH/s")];
-        match units.into_iter().find(|(scale, _)| self.0 >= *scale) {
-            Some((scale, unit)) => write!(f, "{:.2} {unit}", self.0 / scale),
-            None => write!(f, "{:.0} H/s", self.0),
+        let (unit, space) = match self.1 {
+            Counted::Hashes => ("H/s", ""),
+            Counted::Tests => ("tests/s", " "),
+        };
+        let scales = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+        match scales.into_iter().find(|(scale, _)| self.0 >= *scale) {
+            Some((scale, prefix)) => write!(f, "{:.2} {prefix}{space}{unit}", self.0 / scale),
+            None => write!(f, "{:.0} {unit}", self.0),
         }
     }
 }
@@ -117,8 +128,9 @@ mod tests {
         for (rate, shown) in
             [(0.0, "0 H/s"), (999.4, "999 H/s"), (22_000.0, "22.00 kH/s"), (32.5e6, "32.50 MH/s")]
         {
-            assert_eq!(HashRate(rate).to_string(), shown);
+            assert_eq!(HashRate(rate, Counted::Hashes).to_string(), shown);
         }
+        assert_eq!(HashRate(22_000.0, Counted::Tests).to_string(), "22.00 k tests/s");
     }
 
     #[test]

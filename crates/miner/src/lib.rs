@@ -25,5 +25,5 @@ mod work;
 pub use cli::{MineArgs, MineError, run};
 pub use event::Event;
 pub use miner::{Miner, MinerConfig, MinerError};
-pub use stats::Snapshot;
+pub use stats::{Counted, Snapshot};
 pub use url::{NodeUrl, PoolUrl, PoolUrlError, WorkUrl};

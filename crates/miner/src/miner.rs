@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lode_pow::PowAlgorithm;
-use lode_stratum::Difficulty;
+use lode_stratum::{Goal, written_difficulty};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -41,7 +41,7 @@ pub struct MinerConfig {
     pub threads: usize,
     /// Share of a core that each thread may use, in percent from 1 to 100.
     pub cpu_percent: u8,
-    /// Share difficulty to ask the pool for.
+    /// Share difficulty to ask the pool for; on prime chains a length in primes.
     pub suggest_difficulty: Option<f64>,
     /// Connections tried in a row before giving up; `None` for never.
     pub retries: Option<u32>,
@@ -72,9 +72,6 @@ impl MinerConfig {
 /// Why a miner did not start, or ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MinerError {
-    /// This algorithm has no search over nonces.
-    #[error("mining {0} over Stratum is not there yet; sha256d and scrypt are")]
-    Algorithm(PowAlgorithm),
     /// The pool refused the user name.
     #[error(
         "{pool} refused the user name {user:?}: {reason}; it is usually ADDRESS.worker, with an address of the pool's coin"
@@ -127,13 +124,12 @@ impl Miner {
     }
 
     fn start_with(config: MinerConfig, solo: Option<Solo>) -> Result<Self, MinerError> {
-        let stats = Arc::new(Stats::default());
+        let stats = Arc::new(Stats::new(config.algorithm));
         let (events, _) = broadcast::channel(EVENTS_KEPT);
         let (stop, stopped) = watch::channel(false);
         let (sender, shares) = mpsc::channel(SHARES_WAITING_MAX);
         let threads = config.threads.max(1);
-        let crew = Crew::hire(config.algorithm, threads, config.cpu_percent, &stats, &sender)
-            .ok_or(MinerError::Algorithm(config.algorithm))?;
+        let crew = Crew::hire(config.algorithm, threads, config.cpu_percent, &stats, &sender);
         let task =
             tokio::spawn(supervise(config, solo, crew, shares, stats.clone(), events.clone(), stopped));
         Ok(Self { stats, events, stop, task })
@@ -205,7 +201,10 @@ async fn connect_again_and_again(
         password: config.password.clone(),
         agent: config.agent.clone(),
         algorithm: config.algorithm,
-        suggested: config.suggest_difficulty.and_then(Difficulty::new),
+        suggested: config
+            .suggest_difficulty
+            .and_then(|written| written_difficulty(config.algorithm, written))
+            .map(|difficulty| Goal::of_difficulty(config.algorithm, difficulty)),
     };
     let mut url = config.url.clone();
     let mut sequence = 1;
@@ -213,9 +212,8 @@ async fn connect_again_and_again(
     let mut pause = FIRST_PAUSE;
     loop {
         let start = Instant::now();
-        let mut client =
-            Client::new(login.clone(), sequence, start).ok_or(MinerError::Algorithm(config.algorithm))?;
-        let mut station = Station { algorithm: config.algorithm, crew, shares, stats, events };
+        let mut client = Client::new(login.clone(), sequence, start);
+        let mut station = Station { crew, shares, stats, events };
         let end = match solo {
             Some(solo) => match solo.mine(&mut station, &mut sequence).await {
                 SoloEnd::Lost(reason) => End::Lost(reason),

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lode_coins::COINS;
+use lode_coins::{COINS, Coin};
 use lode_pow::PowAlgorithm;
-use lode_stratum::Difficulty;
+use lode_primitives::encode_bytes;
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -79,15 +79,18 @@ impl Solo {
         self.template(None).await
     }
 
-    /// The script to be paid, for the chain that the node is on.
-    async fn script(&self) -> Result<Vec<u8>, SoloEnd> {
-        let info = call(&self.node, "getblockchaininfo", json!([]), ANSWER_WAIT_MAX).await?;
-        let chain = info.get("chain").and_then(Value::as_str).unwrap_or_default();
-        let coins = COINS.iter().filter(|coin| coin.pow == self.algorithm && coin.chain_name == chain);
-        let mut reason = format!("no coin mined with {} has a chain {chain:?}", self.algorithm);
-        for coin in coins {
+    /// The coin and the script to be paid, for the chain that the node is on: told by its first block, which all nodes can
+    /// be asked for.
+    async fn script(&self) -> Result<(&'static Coin, Vec<u8>), SoloEnd> {
+        let first = call(&self.node, "getblockhash", json!([0]), ANSWER_WAIT_MAX).await?;
+        let first = first.as_str().unwrap_or_default();
+        let is_its = |coin: &&&'static Coin| {
+            coin.pow == self.algorithm && coin.genesis_block().hash().to_string() == first
+        };
+        let mut reason = format!("no coin mined with {} begins with block {first:?}", self.algorithm);
+        for coin in COINS.iter().filter(is_its) {
             match coin.address_to_script(&self.address) {
-                Ok(script) => return Ok(script),
+                Ok(script) => return Ok((coin, script)),
                 Err(error) => reason = error.to_string(),
             }
         }
@@ -108,20 +111,21 @@ impl Solo {
         station: &mut Station<'_>,
         sequence: &mut u64,
     ) -> Result<std::convert::Infallible, SoloEnd> {
-        let script = self.script().await?;
+        let (coin, script) = self.script().await?;
         let mut template = self.template(None).await?;
         station.stats.set_connected(true);
         station.tell(Event::Connected { pool: self.node.to_string() });
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let draft = template.draft(&script).map_err(|error| SoloEnd::Lost(error.to_string()))?;
-            let work = self.work(&draft, *sequence)?;
+            let draft = template.draft(coin, &script).map_err(|error| SoloEnd::Lost(error.to_string()))?;
+            let work = self.work(&draft, *sequence);
             *sequence += 1;
             let difficulty = work.difficulty.get();
             station.stats.set_difficulty(difficulty);
             station.crew.post(Some(work.clone()));
-            station.tell(Event::Job { job: draft.job.job_id.clone(), difficulty, clean: true });
+            let length = work.goal.length().map(lode_pow::ChainLength::to_f64);
+            station.tell(Event::Job { job: draft.job.job_id.clone(), difficulty, length, clean: true });
 
             let longpollid = template.longpollid.take();
             let next = self.next_template(longpollid.as_deref());
@@ -145,20 +149,19 @@ impl Solo {
         }
     }
 
-    fn work(&self, draft: &Draft, sequence: u64) -> Result<Arc<Work>, SoloEnd> {
-        let one = self.algorithm.difficulty_one_target();
-        let one = one.ok_or(SoloEnd::Fatal(MinerError::Algorithm(self.algorithm)))?;
-        let difficulty = (Difficulty::of_target(draft.target, one), draft.target);
-        Ok(Arc::new(Work::new(sequence, draft.job.clone(), (Vec::new(), EXTRANONCE_SIZE), 0, difficulty)))
+    fn work(&self, draft: &Draft, sequence: u64) -> Arc<Work> {
+        let difficulty = (draft.goal.difficulty(self.algorithm), draft.goal);
+        Arc::new(Work::new(sequence, draft.job.clone(), (Vec::new(), EXTRANONCE_SIZE), 0, difficulty))
     }
 
     /// Hands a block in and tells what became of it.
     async fn submit(&self, draft: &Draft, share: &Share, station: &Station<'_>) -> Result<(), SoloEnd> {
-        if let Some(achieved) = self.algorithm.achieved_difficulty(&share.hash) {
-            station.stats.offer_best(achieved);
-        }
-        let mut header = share.unit.header;
+        station.stats.offer_best(share.achieved);
+        let mut header = share.unit.header.to_vec();
         header[76..].copy_from_slice(&share.nonce.to_le_bytes());
+        if let Some(multiplier) = &share.multiplier {
+            encode_bytes(multiplier.as_bytes(), &mut header);
+        }
         let block = hex::encode(draft.block(&header, &share.unit.extranonce2));
         let start = Instant::now();
         let answer = call(&self.node, "submitblock", json!([block]), ANSWER_WAIT_MAX).await;

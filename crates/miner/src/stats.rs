@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use lode_pow::PowAlgorithm;
+
 /// Longest window over which a hash rate is asked for.
 const WINDOW_MAX: Duration = Duration::from_secs(60);
 /// Least time between two marks kept for the windows.
@@ -27,6 +29,18 @@ pub(crate) struct Stats {
     /// Bits of the greatest difficulty achieved (f64); one writer.
     best: AtomicU64,
     marks: Mutex<VecDeque<(Instant, u64)>>,
+    counted: Counted,
+}
+
+/// What is counted as hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counted {
+    /// Hashes.
+    #[default]
+    Hashes,
+    /// Numbers tested for being prime.
+    Tests,
 }
 
 /// A look at a miner's counters.
@@ -34,6 +48,8 @@ pub(crate) struct Stats {
 pub struct Snapshot {
     /// Logged in at the pool.
     pub connected: bool,
+    /// What `hashes` are: on prime chains numbers tested.
+    pub counted: Counted,
     /// Hashes tried since the start.
     pub hashes: u64,
     /// Hashes a second over the last ten seconds.
@@ -59,6 +75,15 @@ pub struct Snapshot {
 }
 
 impl Stats {
+    /// Counters of a miner with this algorithm.
+    pub(crate) fn new(algorithm: PowAlgorithm) -> Self {
+        let counted = match algorithm {
+            PowAlgorithm::PrimeChain => Counted::Tests,
+            _ => Counted::Hashes,
+        };
+        Self { counted, ..Self::default() }
+    }
+
     pub(crate) fn add_hashes(&self, hashes: u64) {
         self.hashes.fetch_add(hashes, Ordering::Relaxed);
     }
@@ -122,6 +147,7 @@ impl Stats {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Snapshot {
             connected: self.connected.load(Ordering::Relaxed),
+            counted: self.counted,
             hashes: count(&self.hashes),
             hashes_per_second_10s: self.rate(now, Duration::from_secs(10)),
             hashes_per_second_60s: self.rate(now, WINDOW_MAX),

@@ -1,7 +1,8 @@
 //! A node's block template (BIP22, BIP23, BIP145) as work, and work found as a block. Used by [`crate::solo`].
 
-use lode_primitives::{BlockHash, Target, Txid, encode_bytes, encode_compact_size, merkle};
-use lode_stratum::Notify;
+use lode_coins::Coin;
+use lode_primitives::{BlockHash, Txid, encode_bytes, encode_compact_size, merkle};
+use lode_stratum::{Goal, Notify};
 use serde::Deserialize;
 
 /// Bytes of extranonce in the coinbase.
@@ -46,7 +47,8 @@ pub(crate) struct TemplateError {
 pub(crate) struct Draft {
     /// In the form the search takes it; its coinbase has no witness.
     pub(crate) job: Notify,
-    pub(crate) target: Target,
+    /// What the block must reach.
+    pub(crate) goal: Goal,
     transactions: Vec<Vec<u8>>,
     has_witness: bool,
     mweb: Option<Vec<u8>>,
@@ -57,15 +59,15 @@ fn unhex(field: &'static str, text: &str) -> Result<Vec<u8>, TemplateError> {
 }
 
 impl Template {
-    /// The block that pays the whole value to `script`.
-    pub(crate) fn draft(&self, script: &[u8]) -> Result<Draft, TemplateError> {
+    /// The block of `coin` that pays the whole value to `script`.
+    pub(crate) fn draft(&self, coin: &Coin, script: &[u8]) -> Result<Draft, TemplateError> {
         let error = |field, value: &str| TemplateError { field, value: value.chars().take(80).collect() };
         let prev: BlockHash = self
             .previousblockhash
             .parse()
             .map_err(|_| error("previousblockhash", &self.previousblockhash))?;
         let bits = u32::from_str_radix(&self.bits, 16).map_err(|_| error("bits", &self.bits))?;
-        let target = Target::from_compact(bits).map_err(|_| error("bits", &self.bits))?;
+        let goal = Goal::of_bits(coin.pow, bits).map_err(|_| error("bits", &self.bits))?;
         let mut leaves = vec![[0; 32]];
         let mut transactions = Vec::with_capacity(self.transactions.len());
         for transaction in &self.transactions {
@@ -75,7 +77,11 @@ impl Template {
         }
         let commitment = self.default_witness_commitment.as_deref();
         let commitment = commitment.map(|text| unhex("default_witness_commitment", text)).transpose()?;
-        let (coinbase1, coinbase2) = self.coinbase(script, commitment.as_deref());
+        let (coinbase1, mut coinbase2) = self.coinbase(script, commitment.as_deref());
+        if coin.form.data {
+            // No data: an empty byte vector behind the lock time.
+            coinbase2.push(0);
+        }
         let job = Notify {
             job_id: self.height.to_string(),
             prev,
@@ -88,7 +94,7 @@ impl Template {
             clean_jobs: true,
         };
         let mweb = self.mweb.as_deref().map(|text| unhex("mweb", text)).transpose()?;
-        Ok(Draft { job, target, transactions, has_witness: commitment.is_some(), mweb })
+        Ok(Draft { job, goal, transactions, has_witness: commitment.is_some(), mweb })
     }
 
     /// The coinbase without witness, in front of and behind the extranonce.
@@ -138,8 +144,8 @@ fn push_height(height: u32) -> Vec<u8> {
 }
 
 impl Draft {
-    /// The whole block for `submitblock`.
-    pub(crate) fn block(&self, header: &[u8; 80], extranonce: &[u8]) -> Vec<u8> {
+    /// The whole block for `submitblock`. `header` has its multiplier, where the coin's has one.
+    pub(crate) fn block(&self, header: &[u8], extranonce: &[u8]) -> Vec<u8> {
         let coinbase = [&self.job.coinbase1, extranonce, &self.job.coinbase2].concat();
         let mut block = header.to_vec();
         encode_compact_size(1 + self.transactions.len() as u64, &mut block);
@@ -193,10 +199,14 @@ mod tests {
         .unwrap()
     }
 
+    fn coin() -> &'static Coin {
+        lode_coins::find("bitcoin", "regtest").unwrap()
+    }
+
     #[test]
     fn a_block_is_made_that_decodes_to_the_same() {
         for commitment in [false, true] {
-            let draft = template(commitment).draft(&[0x51]).unwrap();
+            let draft = template(commitment).draft(coin(), &[0x51]).unwrap();
             let extranonce = [9; EXTRANONCE_SIZE];
             let coinbase = [&draft.job.coinbase1[..], &extranonce, &draft.job.coinbase2].concat();
             let root = merkle::root_from_branch(sha256d(&coinbase), &draft.job.branch, 0);
@@ -230,9 +240,9 @@ mod tests {
     fn odd_templates_are_refused_with_the_field() {
         let mut odd = template(true);
         odd.bits = "zz".into();
-        assert_eq!(odd.draft(&[]).unwrap_err().field, "bits");
+        assert_eq!(odd.draft(coin(), &[]).unwrap_err().field, "bits");
         odd = template(true);
         odd.transactions[0].data = "0".into();
-        assert_eq!(odd.draft(&[]).unwrap_err().field, "data");
+        assert_eq!(odd.draft(coin(), &[]).unwrap_err().field, "data");
     }
 }

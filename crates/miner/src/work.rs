@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use lode_primitives::{Target, merkle, sha256d};
-use lode_stratum::{Difficulty, Notify};
+use lode_primitives::{Multiplier, merkle, sha256d};
+use lode_stratum::{Difficulty, Goal, Notify};
 
 /// How far a header's time may run ahead of its job's, in seconds: pools refuse more than 7,000.
 const TIME_ROLL_MAX: u64 = 6_000;
@@ -21,7 +21,8 @@ pub(crate) struct Work {
     /// Version bits that may be rolled; 0 where version rolling was not agreed on.
     pub(crate) version_mask: u32,
     pub(crate) difficulty: Difficulty,
-    pub(crate) target: Target,
+    /// What a share must reach.
+    pub(crate) goal: Goal,
     /// Set when other work takes its place: the threads leave it within milliseconds.
     pub(crate) stop: AtomicBool,
     next_unit: AtomicU64,
@@ -37,13 +38,16 @@ pub(crate) struct Unit {
     pub(crate) version_bits: Option<u32>,
 }
 
-/// A hash found to meet the share target.
+/// A hash found to meet the share target, or a chain long enough.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
     pub(crate) work: Arc<Work>,
     pub(crate) unit: Arc<Unit>,
     pub(crate) nonce: u32,
-    pub(crate) hash: [u8; 32],
+    /// The difficulty it achieved.
+    pub(crate) achieved: f64,
+    /// On a prime chain the multiplier.
+    pub(crate) multiplier: Option<Multiplier>,
 }
 
 impl Work {
@@ -52,7 +56,7 @@ impl Work {
         job: Notify,
         (extranonce1, extranonce2_size): (Vec<u8>, usize),
         version_mask: u32,
-        (difficulty, target): (Difficulty, Target),
+        (difficulty, goal): (Difficulty, Goal),
     ) -> Self {
         Self {
             sequence,
@@ -61,7 +65,7 @@ impl Work {
             extranonce2_size,
             version_mask,
             difficulty,
-            target,
+            goal,
             stop: AtomicBool::new(false),
             next_unit: AtomicU64::new(0),
         }
@@ -121,7 +125,7 @@ fn scatter(mut value: u32, mask: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lode_primitives::{BlockHash, U256};
+    use lode_primitives::{BlockHash, Target, U256};
     use std::collections::HashSet;
 
     fn work(extranonce2_size: usize, version_mask: u32) -> Work {
@@ -136,7 +140,7 @@ mod tests {
             time: 1000,
             clean_jobs: true,
         };
-        Work::new(1, job, (vec![9; 4], extranonce2_size), version_mask, (Difficulty::ONE, Target(U256::MAX)))
+        Work::new(1, job, (vec![9; 4], extranonce2_size), version_mask, (Difficulty::ONE, Goal::Target(Target(U256::MAX))))
     }
 
     #[test]

@@ -58,7 +58,7 @@ async fn serve(stream: TcpStream, algorithm: PowAlgorithm, extranonce1: u8, shar
             Call::Authorize { .. } => write_error(request.id, Reject::Unauthorized, &mut out),
             Call::Submit(share) => {
                 assert_eq!((&*share.user, &*share.job_id), ("addr.rig", "j1"));
-                let rolled = share.version_bits.unwrap();
+                let rolled = share.version_bits().unwrap().unwrap();
                 assert_eq!(rolled & !MASK, 0);
                 let job = job("j1");
                 let extranonce2 = hex::decode(&*share.extranonce2).unwrap();

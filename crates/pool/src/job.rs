@@ -15,12 +15,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 use lode_coins::Coin;
 use lode_ledger::{Account, Limits, PayoutSnapshot, Split, TemplateRef};
-use lode_pow::PowAlgorithm;
 use lode_primitives::{
-    Amount, Decode as _, Encode as _, OutPoint, Target, Transaction, TxIn, TxOut, Witness,
-    encode_compact_size, merkle,
+    Amount, Decode as _, Encode as _, Multiplier, OutPoint, Transaction, TxIn, TxOut, Witness,
+    encode_bytes, encode_compact_size, merkle,
 };
-use lode_stratum::{Difficulty, Notify};
+use lode_stratum::{Difficulty, Goal, Notify};
 
 use crate::class::CoinbaseClass;
 use crate::template::Template;
@@ -69,9 +68,6 @@ pub enum JobError {
         /// What is wrong with them.
         source: lode_primitives::CompactTargetError,
     },
-    /// Work that Stratum jobs of this kind cannot be made for.
-    #[error("no jobs can be made for {0:?} yet")]
-    Algorithm(PowAlgorithm),
 }
 
 /// What a job is made of.
@@ -104,8 +100,8 @@ pub struct Job {
     pub reference: Arc<TemplateRef>,
     /// The network's difficulty by Stratum's convention for the coin's work.
     pub network_difficulty: Difficulty,
-    /// The target a block must meet.
-    pub network_target: Target,
+    /// What a block must reach.
+    pub network_goal: Goal,
     /// The header's time as sent, Unix seconds: the template's, gone on with the clock.
     pub time: u32,
     /// True where the job before it is void for everyone: the previous block changed.
@@ -138,7 +134,7 @@ pub struct ClassJob {
 }
 
 /// What a miner chose: with a job and a class it makes a header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Solution {
     /// The connection's extranonce 1.
     pub extranonce1: [u8; EXTRANONCE1_SIZE],
@@ -150,18 +146,19 @@ pub struct Solution {
     pub nonce: u32,
     /// The header's version, rolled bits included.
     pub version: u32,
+    /// On a prime chain the multiplier.
+    pub multiplier: Option<Multiplier>,
 }
 
 impl Job {
     /// A job on `template`. `time` is the header's time to send, Unix seconds.
     pub fn new(parts: JobParts) -> Result<Self, JobError> {
         let JobParts { coin, template, reference, seq, time, clean, tag, pays } = parts;
-        let network_target = network_target(&template)?;
         let leaves: Vec<[u8; 32]> =
             std::iter::once([0; 32]).chain(template.transactions.iter().map(|tx| tx.txid.0)).collect();
         Ok(Self {
             seq,
-            network_target,
+            network_goal: network_goal(coin, &template)?,
             network_difficulty: Self::network_difficulty(coin, &template)?,
             time: time.max(template.min_time),
             clean,
@@ -178,8 +175,7 @@ impl Job {
 
     /// The network's difficulty for a template, by Stratum's convention for the coin's work.
     pub fn network_difficulty(coin: &Coin, template: &Template) -> Result<Difficulty, JobError> {
-        let one = coin.pow.difficulty_one_target().ok_or(JobError::Algorithm(coin.pow))?;
-        Ok(Difficulty::of_target(network_target(template)?, one))
+        Ok(network_goal(coin, template)?.difficulty(coin.pow))
     }
 
     /// The id on the wire.
@@ -332,16 +328,25 @@ impl Job {
         header
     }
 
+    /// The whole header of a solution: the 80 bytes, and on a prime chain the multiplier. Its hash is the block's id.
+    pub fn whole_header(&self, class: &ClassJob, solution: &Solution) -> Vec<u8> {
+        let mut header = self.header(class, solution, &mut Vec::new()).to_vec();
+        if let Some(multiplier) = &solution.multiplier {
+            encode_bytes(multiplier.as_bytes(), &mut header);
+        }
+        header
+    }
+
     /// The whole block of a solution, as it goes to the node.
     pub fn block(&self, class: &ClassJob, solution: &Solution) -> Vec<u8> {
-        let mut scratch = Vec::new();
-        let header = self.header(class, solution, &mut scratch);
+        let header = self.whole_header(class, solution);
+        let coinbase = class.coinbase(solution);
         let template = &self.template;
         let size: usize = template.transactions.iter().map(|tx| tx.bytes.len()).sum();
-        let mut block = Vec::with_capacity(size + scratch.len() + 200);
+        let mut block = Vec::with_capacity(size + coinbase.len() + header.len() + 200);
         block.extend_from_slice(&header);
         encode_compact_size(template.transactions.len() as u64 + 1, &mut block);
-        let mut coinbase = Transaction::from_bytes(&scratch, self.coin.form)
+        let mut coinbase = Transaction::from_bytes(&coinbase, self.coin.form)
             .expect("the coinbase was encoded here; the extranonces do not change its form");
         if template.witness_commitment.is_some() {
             coinbase.inputs[0].witness = Witness(vec![vec![0; 32]]);
@@ -358,8 +363,8 @@ impl Job {
     }
 }
 
-fn network_target(template: &Template) -> Result<Target, JobError> {
-    Target::from_compact(template.bits).map_err(|source| JobError::Bits {
+fn network_goal(coin: &Coin, template: &Template) -> Result<Goal, JobError> {
+    Goal::of_bits(coin.pow, template.bits).map_err(|source| JobError::Bits {
         height: template.height,
         bits: template.bits,
         source,
@@ -513,6 +518,7 @@ pub(crate) mod tests {
             time: 1_700_000_001,
             nonce: 77,
             version: 0x2000_2000,
+            multiplier: None,
         }
     }
 

@@ -13,6 +13,7 @@ pub mod guard;
 pub mod job;
 pub mod journal;
 pub mod load;
+pub mod origins;
 mod rate;
 mod service;
 pub mod session;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lode_coins::Coin;
-use lode_ledger::{Ledger, LedgerError, LogError, Payees, Share, TemplateRef, Worker};
+use lode_ledger::{ChainShare, Credit, Ledger, LedgerError, LogError, Payees, Share, TemplateRef, Worker};
 use lode_primitives::{BlockHash, Height, Txid, sha256d};
 use lode_stratum::{Difficulty, Login, Reject};
 use tokio::sync::{broadcast, oneshot, watch};
@@ -114,9 +114,6 @@ pub enum PoolError {
     /// Ports or threads.
     #[error(transparent)]
     Front(#[from] FrontError),
-    /// Work that Stratum cannot hand out.
-    #[error(transparent)]
-    Job(#[from] JobError),
     /// A thread.
     #[error("cannot start the thread for found blocks: {0}")]
     Thread(std::io::Error),
@@ -152,11 +149,10 @@ impl Pool {
     pub fn start<U: Upstream>(parts: PoolParts<U>) -> Result<PoolHandle, PoolError> {
         let PoolParts { coin, config, ledger, solo, upstream, directory } = parts;
         config.check()?;
-        let difficulty_one = coin.pow.difficulty_one_target().ok_or(JobError::Algorithm(coin.pow))?;
         let settings = SessionSettings {
             version_mask: config.version_mask,
             vardiff: config.vardiff.clone(),
-            difficulty_one,
+            pow: coin.pow,
             ports: config.ports.clone(),
             farewell: write_farewell(config.moved_to()),
             extranonces: Extranonces::default(),
@@ -164,7 +160,7 @@ impl Pool {
         let books: Arc<dyn Books> = Arc::new(LedgerBooks { coin, ledger: Arc::clone(&ledger) });
         let (sender, found) = sync_channel(FOUND_QUEUE);
         let bans = directory.map(|directory| directory.join("bans.jsonl"));
-        let front = Front::start(&config, settings, coin.pow, books, sender, bans)?;
+        let front = Front::start(&config, settings, books, sender, bans)?;
         let (publish, job) = watch::channel(None);
         let (settling, settled) = watch::channel(None);
         let (stop, stopped) = oneshot::channel();
@@ -350,6 +346,10 @@ impl Accounts for LedgerBooks {
         let script = self.coin.address_to_script(&login.address).map_err(|_| Reject::Unauthorized)?;
         lock(&self.ledger).worker(&login.address, &script, &login.worker).map_err(|_| Reject::Unavailable)
     }
+
+    fn credit_chain(&self, worker: &Worker, share: &ChainShare) -> Credit {
+        lock(&self.ledger).credit_chain(worker.account(), share)
+    }
 }
 
 impl Books for LedgerBooks {
@@ -390,7 +390,7 @@ impl<U: Upstream> Keeper<U> {
 fn put_together(found: &Found, units_ever: u128) -> FoundBlock {
     let bytes = found.job.block(&found.class, &found.solution);
     FoundBlock {
-        hash: BlockHash(sha256d(&bytes[..80])),
+        hash: BlockHash(sha256d(&found.job.whole_header(&found.class, &found.solution))),
         height: found.job.template.height,
         prev: found.job.template.prev,
         found_ms: unix_us() / 1000,

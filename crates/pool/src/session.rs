@@ -12,13 +12,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lode_ledger::{Credit, Share, Worker};
+use lode_ledger::{ChainShare, Credit, Share, Worker};
+use lode_pow::{ChainLength, PowAlgorithm};
 use lode_primitives::Target;
 use lode_stratum::{
-    Call, Configure, Difficulty, Login, Reject, Request, RequestError, Submit, decode_hex, parse_hex_u32,
-    parse_request, password_difficulty, write_accepted, write_configure_reply, write_error, write_reconnect,
-    write_result, write_set_difficulty, write_set_extranonce, write_set_version_mask, write_show_message,
-    write_subscribe_reply,
+    Call, Configure, Difficulty, Goal, Login, Reject, Request, RequestError, Submit, decode_hex, parse_hex_u32,
+    parse_request, password_difficulty, write_accepted, write_configure_reply, write_error,
+    write_prime_subscribe_reply, write_reconnect, write_result, write_set_difficulty, write_set_extranonce,
+    write_set_target, write_set_version_mask, write_show_message, write_subscribe_reply, written_difficulty,
 };
 
 use crate::assigned::{Assigned, Terms};
@@ -52,10 +53,13 @@ const FAREWELL_WAIT_SECONDS: u32 = 5;
 /// Low-difficulty refusals without one accepted share, after which a smaller coinbase is tried.
 const MISSES_MAX: u8 = 8;
 
-/// Who may mine here: asked once per user name.
+/// The books as a session asks them.
 pub trait Accounts {
-    /// The worker of a user name, or why it is refused.
+    /// The worker of a user name, or why it is refused. Asked once per user name.
     fn worker(&self, login: &Login) -> Result<Arc<Worker>, Reject>;
+
+    /// The credit of an accepted prime-chain share, which depends on the chain and on the miner.
+    fn credit_chain(&self, worker: &Worker, share: &ChainShare) -> Credit;
 }
 
 /// Settings that all sessions share.
@@ -65,8 +69,8 @@ pub struct SessionSettings {
     pub version_mask: u32,
     /// Difficulty adjustment.
     pub vardiff: VardiffConfig,
-    /// The target of difficulty 1.
-    pub difficulty_one: Target,
+    /// What work is proven with.
+    pub pow: PowAlgorithm,
     /// The ports, by number.
     pub ports: Vec<PortConfig>,
     /// What those known to take it are told when the pool stops: see [`write_farewell`].
@@ -235,7 +239,8 @@ impl Session {
     /// A new connection on port number `port` of the settings.
     pub fn new(port: u16, settings: &SessionSettings, now_ms: u64) -> Self {
         let config = &settings.ports[usize::from(port)];
-        let difficulty = |value| Difficulty::new(value).unwrap_or(Difficulty::ONE);
+        // What no chain is as long as: the port's settings were made for hashes, and the network's length is the measure.
+        let difficulty = |value| written_difficulty(settings.pow, value).unwrap_or(Difficulty::MIN);
         Self {
             extranonce1: settings.extranonces.next(),
             port,
@@ -369,13 +374,11 @@ impl Session {
             Call::Authorize { user, password } => self.authorize(id, &user, &password, context, out),
             Call::Configure(asked) => self.configure(id, &asked, context, out),
             Call::SuggestDifficulty(wish) => {
-                self.suggest(wish.and_then(Difficulty::new));
+                self.suggest(wish.and_then(|wish| written_difficulty(context.settings.pow, wish)));
                 write_result(id, "true", out);
             }
             Call::SuggestTarget(target) => {
-                self.suggest(
-                    target.map(|target| Difficulty::of_target(target, context.settings.difficulty_one)),
-                );
+                self.suggest(target.and_then(|target| suggested(context.settings.pow, target)));
                 write_result(id, "true", out);
             }
             Call::ExtranonceSubscribe => {
@@ -406,7 +409,12 @@ impl Session {
             self.fractions |= takes_fractions(agent);
             self.takes_messages = takes_messages(agent);
         }
-        write_subscribe_reply(id, &self.extranonce1, EXTRANONCE2_SIZE, out);
+        match context.settings.pow {
+            PowAlgorithm::PrimeChain => {
+                write_prime_subscribe_reply(id, &self.extranonce1, EXTRANONCE2_SIZE, out);
+            }
+            _ => write_subscribe_reply(id, &self.extranonce1, EXTRANONCE2_SIZE, out),
+        }
         if std::mem::take(&mut self.mask_owed) {
             write_set_version_mask(self.mask, out);
         }
@@ -435,18 +443,22 @@ impl Session {
                 }
             }
         }
-        self.suggest(password_difficulty(password));
+        let wish = password_difficulty(password).map(Difficulty::get);
+        self.suggest(wish.and_then(|wish| written_difficulty(context.settings.pow, wish)));
         write_accepted(id, out);
         self.begin(context, out);
     }
 
     fn configure(&mut self, id: &str, asked: &Configure, context: &Context<'_>, out: &mut Vec<u8>) {
         if let Some(mask) = asked.version_rolling {
-            self.mask = mask & context.settings.version_mask;
+            // The sixth parameter of a prime chain's share is its multiplier.
+            let is_prime = context.settings.pow == PowAlgorithm::PrimeChain;
+            self.mask = if is_prime { 0 } else { mask & context.settings.version_mask };
         }
         self.takes_extranonce |= asked.subscribe_extranonce;
         write_configure_reply(id, asked, self.mask, out);
-        self.suggest(asked.minimum_difficulty.and_then(Difficulty::new));
+        let least = asked.minimum_difficulty;
+        self.suggest(least.and_then(|least| written_difficulty(context.settings.pow, least)));
         if asked.version_rolling.is_some() {
             // An early set_version_mask crashes some firmware: never before the reply to `subscribe`.
             if self.subscribed {
@@ -543,7 +555,10 @@ impl Session {
         }
         if last.is_none_or(|last| last.difficulty != terms.difficulty) {
             let mut line = Vec::with_capacity(80);
-            write_set_difficulty(terms.difficulty, &mut line);
+            match Goal::of_difficulty(settings.pow, terms.difficulty) {
+                Goal::Target(_) => write_set_difficulty(terms.difficulty, &mut line),
+                Goal::Length(length) => write_set_target(length, &mut line),
+            }
             out.own(&line);
         }
         self.assigned.set(job.seq, terms);
@@ -556,6 +571,12 @@ impl Session {
 
     /// The difficulty for a job: no more than the network's, no less than the floor and than what the miner can read.
     fn wanted(&self, job: &Job, settings: &SessionSettings) -> Difficulty {
+        if let Some(easiest) = job.network_goal.easiest_share() {
+            // Between the easiest a chain may be and the block's own length.
+            let least = easiest.difficulty();
+            let wish = self.difficulty.get().clamp(least, job.network_difficulty.get().max(least));
+            return Difficulty::new(wish).unwrap_or(Difficulty::ONE);
+        }
         let port = &settings.ports[usize::from(self.port)];
         let least = if self.fractions { self.floor.get().min(FRACTION_MIN) } else { self.floor.get() };
         // A port configured for fractions is for miners that read them.
@@ -572,13 +593,11 @@ impl Session {
         let seq = parse_hex_u32(&submit.job_id).ok_or(Reject::Stale)?;
         let terms = self.assigned.at(seq).ok_or(Reject::Stale)?;
         let job = Arc::clone(context.jobs.find(seq).ok_or(Reject::Stale)?);
-        let bits = submit.version_bits.unwrap_or(0);
-        if bits & !self.mask != 0 {
-            return Err(Reject::VersionBits);
-        }
-        let version = match submit.version_bits {
-            Some(bits) => (job.template.version & !self.mask) | bits,
-            None => job.template.version,
+        let (version, multiplier) = match context.settings.pow {
+            PowAlgorithm::PrimeChain => {
+                (job.template.version, Some(submit.multiplier().ok_or(Reject::Malformed)?))
+            }
+            _ => (self.version(submit, &job)?, None),
         };
         if submit.time < job.time || submit.time > job.time.saturating_add(TIME_AHEAD_MAX) {
             return Err(Reject::TimeOutOfRange);
@@ -592,12 +611,21 @@ impl Session {
             time: submit.time,
             nonce: submit.nonce,
             version,
+            multiplier,
         };
         let account = self.users.primary().unwrap_or(&worker).account();
         let class = job.class(terms.class, account).ok_or(Reject::Stale)?;
-        let target = terms.difficulty.to_target(context.settings.difficulty_one);
-        let checked = context.jobs.check(seq, &class, &solution, target);
-        let credit = Credit::from_difficulty(terms.difficulty.get()).unwrap_or_default();
+        let goal = Goal::of_difficulty(context.settings.pow, terms.difficulty);
+        let checked = context.jobs.check(seq, &class, &solution, goal);
+        let credit = match (goal, job.network_goal, checked.length) {
+            (Goal::Length(target), Goal::Length(network), Some(length))
+                if checked.result.is_ok() || checked.is_block =>
+            {
+                let target = target.min(network);
+                context.accounts.credit_chain(&worker, &ChainShare { length, target, network })
+            }
+            _ => Credit::from_difficulty(terms.difficulty.get()).unwrap_or_default(),
+        };
         if checked.is_block {
             let (job, worker) = (Arc::clone(&job), Arc::clone(&worker));
             context.found.push(Found { job, class, solution, worker, credit });
@@ -623,6 +651,17 @@ impl Session {
         }
     }
 
+    /// The header's version with the bits that the miner rolled.
+    fn version(&self, submit: &Submit<'_>, job: &Job) -> Result<u32, Reject> {
+        let Some(bits) = submit.version_bits().ok_or(Reject::Malformed)? else {
+            return Ok(job.template.version);
+        };
+        if bits & !self.mask != 0 {
+            return Err(Reject::VersionBits);
+        }
+        Ok((job.template.version & !self.mask) | bits)
+    }
+
     /// The worker to credit. Firmware cuts long user names, so one that is not known as it stands is looked at by its
     /// address: if it is the first user's, it is the first user.
     fn user(&self, user: &str) -> Option<Arc<Worker>> {
@@ -632,6 +671,17 @@ impl Session {
         let primary = self.users.primary()?;
         let login = Login::parse(user)?;
         (login.address == primary.account().name()).then(|| Arc::clone(primary))
+    }
+}
+
+/// The difficulty of a target that a miner suggests; for chains a length in its low 32 bits, as in `mining.set_target`.
+fn suggested(pow: PowAlgorithm, target: Target) -> Option<Difficulty> {
+    match pow.difficulty_one_target() {
+        Some(one) => Some(Difficulty::of_target(target, one)),
+        None => {
+            let length = u32::try_from(target.0).ok().map(ChainLength)?;
+            (1..=99).contains(&length.primes()).then(|| Difficulty::new(length.difficulty()))?
+        }
     }
 }
 

@@ -29,6 +29,10 @@ impl Accounts for Anyone<'_> {
         let mut books = self.0.borrow_mut();
         books.ledger.worker(&login.address, &script, &login.worker).map_err(|_| Reject::Unavailable)
     }
+
+    fn credit_chain(&self, worker: &Worker, share: &ChainShare) -> Credit {
+        self.0.borrow_mut().ledger.credit_chain(worker.account(), share)
+    }
 }
 
 const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
@@ -48,14 +52,14 @@ impl Bench {
         let settings = SessionSettings {
             version_mask: 0x1fff_e000,
             vardiff: VardiffConfig::default(),
-            difficulty_one: coin().pow.difficulty_one_target().unwrap(),
+            pow: coin().pow,
             ports: vec![port],
             farewell: write_farewell(Some(("eu.pool.example", 3333))),
             extranonces: Extranonces(AtomicU32::new(0xaa00_0001)),
         };
         let mut bench = Self {
             session: Session::new(0, &settings, NOW),
-            jobs: Jobs::new(coin().pow),
+            jobs: Jobs::new(coin().pow, Arc::default()),
             settings,
             books: RefCell::new(books(1)),
             now_ms: NOW,
@@ -205,7 +209,7 @@ fn subscribing_and_authorising_again_sends_no_job_twice() {
 fn whoever_comes_before_the_first_job_gets_it_when_it_is_there() {
     let mut bench = Bench::new();
     let template = bench.jobs.current().unwrap().template.as_ref().clone();
-    bench.jobs = Jobs::new(coin().pow);
+    bench.jobs = Jobs::new(coin().pow, Arc::default());
     assert_eq!(methods(&bench.login()), ["-", "-"]);
     assert_eq!(methods(&bench.push(template, true)), ["mining.set_difficulty", "mining.notify"]);
 }
@@ -549,7 +553,7 @@ fn a_block_is_found_even_on_a_stale_job() {
     assert_eq!(found.job.id(), id);
     let block = found.job.block(&found.class, &found.solution);
     let hash = lode_primitives::sha256d(&block[..80]);
-    assert!(found.job.network_target.is_met_by(&hash));
+    assert!(matches!(found.job.network_goal, Goal::Target(target) if target.is_met_by(&hash)));
     let mut next = template();
     next.prev = lode_primitives::BlockHash([0x77; 32]);
     bench.push(next, true);

@@ -2,17 +2,19 @@
 //!
 //! [`Jobs`] is a front thread's own table of live jobs, so that a check takes no lock. A share can only be a duplicate
 //! within its connection (extranonce 1 is never given twice), and a connection belongs to one thread, so the sets of shares seen
-//! are the thread's own as well. They are bounded, and go with their job.
+//! are the thread's own as well. They are bounded, and go with their job. Prime chains are the exception: one chain can be
+//! handed in under several headers, so all threads share one table of chains seen ([`Origins`]).
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
 
-use lode_pow::PowAlgorithm;
-use lode_primitives::Target;
-use lode_stratum::Reject;
+use lode_pow::{ChainLength, Origin, PowAlgorithm, PrimeChainError};
+use lode_primitives::Multiplier;
+use lode_stratum::{Goal, Reject};
 
 use crate::job::{ClassJob, Job, Solution};
+use crate::origins::Origins;
 
 /// Jobs of one block height kept at most: at one each 30 seconds, six minutes.
 const LIVE_MAX: usize = 12;
@@ -36,6 +38,7 @@ pub struct Jobs {
     live: VecDeque<Live>,
     pow: PowAlgorithm,
     keys: RandomState,
+    origins: Arc<Origins>,
     scratch: Vec<u8>,
 }
 
@@ -46,12 +49,15 @@ pub struct Checked {
     pub result: Result<(), Reject>,
     /// It is a block, whatever the answer.
     pub is_block: bool,
+    /// The length of its chain, where it is one long enough.
+    pub length: Option<ChainLength>,
 }
 
 impl Jobs {
-    /// No jobs yet.
-    pub fn new(pow: PowAlgorithm) -> Self {
-        Self { live: VecDeque::new(), pow, keys: RandomState::new(), scratch: Vec::with_capacity(16_384) }
+    /// No jobs yet. `origins` is the table that all threads share.
+    pub fn new(pow: PowAlgorithm, origins: Arc<Origins>) -> Self {
+        let (live, keys, scratch) = (VecDeque::new(), RandomState::new(), Vec::with_capacity(16_384));
+        Self { live, pow, keys, origins, scratch }
     }
 
     /// The newest job.
@@ -87,9 +93,9 @@ impl Jobs {
         self.live.iter().rev().find(|live| live.job.seq == seq).map(|live| &live.job)
     }
 
-    /// Checks a solution of job `seq`, given as the class that its session was sent it in, against a share target.
-    pub fn check(&mut self, seq: u32, class: &ClassJob, solution: &Solution, target: Target) -> Checked {
-        let refused = |reject| Checked { result: Err(reject), is_block: false };
+    /// Checks a solution of job `seq`, given as the class that its session was sent it in, against what a share must reach.
+    pub fn check(&mut self, seq: u32, class: &ClassJob, solution: &Solution, goal: Goal) -> Checked {
+        let refused = |reject| Checked { result: Err(reject), is_block: false, length: None };
         let Some(live) = self.live.iter_mut().rev().find(|live| live.job.seq == seq) else {
             return refused(Reject::Stale);
         };
@@ -101,19 +107,58 @@ impl Jobs {
             return refused(Reject::Stale);
         }
         let header = live.job.header(class, solution, &mut self.scratch);
-        let Some(hash) = self.pow.hash(&header) else { return refused(Reject::Unavailable) };
-        let is_block = live.job.network_target.is_met_by(&hash);
-        if !is_block && !target.is_met_by(&hash) {
-            return refused(if live.void { Reject::Stale } else { Reject::LowDifficulty });
-        }
+        let reached = match (goal, live.job.network_goal) {
+            (Goal::Target(target), Goal::Target(network)) => {
+                let Some(hash) = self.pow.hash(&header) else { return refused(Reject::Unavailable) };
+                let is_block = network.is_met_by(&hash);
+                if is_block || target.is_met_by(&hash) {
+                    Ok((is_block, None))
+                } else {
+                    Err(Reject::LowDifficulty)
+                }
+            }
+            (Goal::Length(target), Goal::Length(network)) => {
+                let multiplier = solution.multiplier.as_ref();
+                chain(&header, multiplier, target.min(network), &self.origins)
+                    .map(|length| (length >= network, Some(length)))
+            }
+            _ => Err(Reject::Unavailable),
+        };
+        let (is_block, length) = match reached {
+            Ok(reached) => reached,
+            Err(Reject::LowDifficulty) if live.void => return refused(Reject::Stale),
+            Err(reject) => return refused(reject),
+        };
         live.seen.insert(key);
-        Checked { result: if live.void { Err(Reject::Stale) } else { Ok(()) }, is_block }
+        Checked { result: if live.void { Err(Reject::Stale) } else { Ok(()) }, is_block, length }
     }
 
     /// Shares remembered, over all jobs.
     pub fn remembered(&self) -> usize {
         self.live.iter().map(|live| live.seen.len()).sum()
     }
+}
+
+/// The length of a chain not seen before that is at least `target` long.
+fn chain(
+    header: &[u8; 80],
+    multiplier: Option<&Multiplier>,
+    target: ChainLength,
+    origins: &Origins,
+) -> Result<ChainLength, Reject> {
+    let multiplier = multiplier.ok_or(Reject::Malformed)?;
+    let origin = Origin::new(header, multiplier).map_err(|_| Reject::LowDifficulty)?;
+    // Cheaper than the check, and what a flood of copies runs into.
+    let run = origin.odd_part();
+    if origins.has(&run) {
+        return Err(Reject::Duplicate);
+    }
+    let chain = origin.check(target).map_err(|error| match error {
+        PrimeChainError::NotNormalized { .. } => Reject::NotNormalized,
+        _ => Reject::LowDifficulty,
+    })?;
+    // Two threads may have come here with the same one.
+    if origins.add(&run) { Ok(chain.length) } else { Err(Reject::Duplicate) }
 }
 
 /// Keys are hashes already.

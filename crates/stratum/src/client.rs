@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use lode_pow::ChainLength;
 use serde_json::Value;
 
 use crate::hex_field::{hex_bytes, parse_hex_u32, push_hex, push_hex_u32};
@@ -75,6 +76,8 @@ pub enum ServerMessage {
     Notify(Notify),
     /// `mining.set_difficulty`: for the jobs that follow.
     SetDifficulty(Difficulty),
+    /// `mining.set_target`, on prime chains: least length of shares, for the jobs that follow.
+    SetTarget(ChainLength),
     /// `mining.set_version_mask`.
     SetVersionMask(u32),
     /// `mining.set_extranonce`: for the jobs that follow.
@@ -128,6 +131,13 @@ impl ServerMessage {
         (extranonce1.len() <= 32 && size <= 32).then_some((extranonce1, size))
     }
 
+    /// Whether the result of `mining.subscribe` says that prime chains are mined here.
+    pub fn is_prime(result: &Value) -> bool {
+        let subscriptions = result.get(0).and_then(Value::as_array);
+        let named = |pair: &Value| pair.get(0).and_then(Value::as_str) == Some("mining.set_target");
+        subscriptions.is_some_and(|pairs| pairs.iter().any(named))
+    }
+
     /// The version mask granted in the result of `mining.configure`; 0 where it was refused.
     pub fn granted_mask(result: &Value) -> u32 {
         let granted = result.get("version-rolling").and_then(Value::as_bool).unwrap_or(false);
@@ -160,6 +170,7 @@ fn notification(method: &str, params: &[Value], message: &Value) -> Option<Serve
     Some(match method {
         "mining.notify" => ServerMessage::Notify(Notify::from_params(params)?),
         "mining.set_difficulty" => ServerMessage::SetDifficulty(Difficulty::new(number(0)?)?),
+        "mining.set_target" => ServerMessage::SetTarget(crate::prime::length(text(0)?)?),
         "mining.set_version_mask" => ServerMessage::SetVersionMask(parse_hex_u32(text(0)?)?),
         "mining.set_extranonce" => {
             let size = number(1).filter(|size| (0.0..=32.0).contains(size))?;
@@ -227,7 +238,7 @@ mod tests {
         let request = parse_request(out.strip_suffix(b"\n").unwrap()).unwrap();
         let Call::Submit(submit) = request.call else { panic!() };
         assert_eq!((&*submit.user, &*submit.job_id, &*submit.extranonce2), ("bc1q.\"x", "a1", "0001"));
-        assert_eq!((submit.time, submit.nonce, submit.version_bits), (7, 8, Some(0x2000)));
+        assert_eq!((submit.time, submit.nonce, submit.version_bits()), (7, 8, Some(Some(0x2000))));
         let mut out = Vec::new();
         write_configure(1, 0x1fff_e000, &mut out);
         assert!(matches!(parse_request(out.strip_suffix(b"\n").unwrap()).unwrap().call,

@@ -7,15 +7,19 @@
 //! `session`; what is only a matter of form is handled here: ids of any JSON type, missing and null parameters,
 //! numbers written as strings.
 //!
+//! Prime chains have a dialect of their own (`prime`), in as little as they differ.
+//!
 //! Hex on the wire is big-endian for integers (`version`, `nbits`, `ntime`, nonces); the previous block's hash is in
 //! internal byte order with each group of four bytes reversed, a quirk of the first server that all miners know.
 
 mod client;
 mod difficulty;
+mod goal;
 mod hex_field;
 mod line;
 mod login;
 mod notify;
+mod prime;
 mod reject;
 mod request;
 mod response;
@@ -26,10 +30,12 @@ pub use client::{
     write_suggest_difficulty,
 };
 pub use difficulty::{Difficulty, difficulty_one};
+pub use goal::{Goal, written_difficulty};
 pub use hex_field::{decode_hex, parse_hex_u32, push_hex, push_hex_u32};
 pub use line::{LineSplitter, LineTooLong, MAX_CLIENT_LINE, MAX_SERVER_LINE};
 pub use login::{Login, MAX_ADDRESS, MAX_WORKER, password_difficulty};
 pub use notify::Notify;
+pub use prime::{write_prime_submit, write_prime_subscribe_reply, write_set_target, write_suggest_target};
 pub use reject::Reject;
 pub use request::{Call, Configure, Request, RequestError, Submit, parse_request};
 pub use response::{

@@ -20,6 +20,8 @@ pub enum Reject {
     Duplicate,
     /// 23: the hash does not meet the share target.
     LowDifficulty,
+    /// 23: a chain that half the multiplier would make longer, which no block may have.
+    NotNormalized,
     /// 24: no such user name authorised here, or it is not an address of the coin.
     Unauthorized,
     /// 25: not subscribed yet.
@@ -28,7 +30,7 @@ pub enum Reject {
 
 impl Reject {
     /// All of them, in the order of [`Reject::index`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::TimeOutOfRange,
         Self::VersionBits,
@@ -37,6 +39,7 @@ impl Reject {
         Self::Stale,
         Self::Duplicate,
         Self::LowDifficulty,
+        Self::NotNormalized,
         Self::Unauthorized,
         Self::NotSubscribed,
     ];
@@ -56,7 +59,7 @@ impl Reject {
             | Self::UnknownMethod => 20,
             Self::Stale => 21,
             Self::Duplicate => 22,
-            Self::LowDifficulty => 23,
+            Self::LowDifficulty | Self::NotNormalized => 23,
             Self::Unauthorized => 24,
             Self::NotSubscribed => 25,
         }
@@ -73,6 +76,7 @@ impl Reject {
             Self::Stale => "Job not found (stale)",
             Self::Duplicate => "Duplicate share",
             Self::LowDifficulty => "Low difficulty share",
+            Self::NotNormalized => "Multiplier not normalized: halve it",
             Self::Unauthorized => "Unauthorized worker",
             Self::NotSubscribed => "Not subscribed",
         }
@@ -89,6 +93,7 @@ impl Reject {
             Self::Stale => "stale",
             Self::Duplicate => "duplicate",
             Self::LowDifficulty => "low_difficulty",
+            Self::NotNormalized => "not_normalized",
             Self::Unauthorized => "unauthorized",
             Self::NotSubscribed => "not_subscribed",
         }

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use lode_primitives::{Target, U256};
+use lode_primitives::{Multiplier, Target, U256};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::hex_field::parse_hex_u32;
+use crate::prime::multiplier;
 use crate::scan;
 
 /// One request: what is asked, and the id to answer under.
@@ -73,8 +74,24 @@ pub struct Submit<'a> {
     pub time: u32,
     /// The header's nonce.
     pub nonce: u32,
-    /// Version bits (BIP310), where the sixth parameter was given.
-    pub version_bits: Option<u32>,
+    /// The sixth parameter as it came, empty where there was none: version bits, or a prime chain's multiplier.
+    pub sixth: Cow<'a, str>,
+}
+
+impl Submit<'_> {
+    /// The sixth parameter as version bits (BIP310), `Some(None)` where none were given; `None` where it is no such number.
+    pub fn version_bits(&self) -> Option<Option<u32>> {
+        match &*self.sixth {
+            "" => Some(None),
+            bits => parse_hex_u32(bits).map(Some),
+        }
+    }
+
+    /// The sixth parameter as a prime chain's multiplier, a number in hex, most significant digit first; `None` where it is
+    /// none or longer than any multiplier. See `docs/stratum-prime.md`.
+    pub fn multiplier(&self) -> Option<Multiplier> {
+        multiplier(&self.sixth)
+    }
 }
 
 /// What `mining.configure` asks for. Only what was asked is answered.
@@ -200,18 +217,14 @@ fn submit<'a>(fields: [Cow<'a, str>; 6], count: usize) -> Option<Submit<'a>> {
     if count < 5 {
         return None;
     }
-    let [user, job_id, extranonce2, time, nonce, version_bits] = fields;
-    let version_bits = match &*version_bits {
-        "" => None,
-        bits => Some(parse_hex_u32(bits)?),
-    };
+    let [user, job_id, extranonce2, time, nonce, sixth] = fields;
     Some(Submit {
         user,
         job_id,
         extranonce2,
         time: parse_hex_u32(&time)?,
         nonce: parse_hex_u32(&nonce)?,
-        version_bits,
+        sixth,
     })
 }
 
@@ -280,7 +293,7 @@ mod tests {
         let Call::Submit(submit) = request.call else { panic!() };
         assert!(matches!(submit.user, Cow::Borrowed("bc1q.x")));
         assert_eq!((submit.time, submit.nonce), (0x504e_86ed, 0xb295_7c02));
-        assert_eq!(submit.version_bits, Some(0x2000));
+        assert_eq!(submit.version_bits(), Some(Some(0x2000)));
     }
 
     #[test]
@@ -291,7 +304,7 @@ mod tests {
         assert_eq!(request.id, r#"{"x":1}"#);
         let Call::Submit(submit) = request.call else { panic!() };
         assert_eq!(submit.user, "bc1q.x");
-        assert_eq!(submit.version_bits, None);
+        assert_eq!(submit.version_bits(), Some(None));
         for (line, id) in [
             (r#"{"id":7,"method":"mining.submit","params":["a","b","c","zz","00"]}"#, "7"),
             (r#"{"id":8,"method":"mining.submit","params":["a"]}"#, "8"),

@@ -40,9 +40,20 @@ pub fn write_last_word(why: &str, out: &mut Vec<u8>) {
 /// The answer to `mining.subscribe`: subscriptions (under the extranonce as their id), extranonce 1, size of extranonce 2
 /// in bytes.
 pub fn write_subscribe_reply(id: &str, extranonce1: &[u8], extranonce2_size: usize, out: &mut Vec<u8>) {
+    write_subscription(id, "mining.set_difficulty", extranonce1, extranonce2_size, out);
+}
+
+/// The same, with the method by which shares are told what to reach.
+pub(crate) fn write_subscription(
+    id: &str,
+    method: &str,
+    extranonce1: &[u8],
+    extranonce2_size: usize,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(b"{\"id\":");
     out.extend_from_slice(id.as_bytes());
-    out.extend_from_slice(b",\"result\":[[[\"mining.set_difficulty\",\"");
+    let _ = write!(out, ",\"result\":[[[\"{method}\",\"");
     push_hex(extranonce1, out);
     out.extend_from_slice(b"\"],[\"mining.notify\",\"");
     push_hex(extranonce1, out);

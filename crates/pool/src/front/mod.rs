@@ -42,6 +42,7 @@ use crate::class::CoinbaseClass;
 use crate::config::PoolConfig;
 use crate::guard::{Guard, NetworkBlock, Refusal};
 use crate::job::Job;
+use crate::origins::Origins;
 use crate::session::{Accounts, Found, SessionSettings};
 
 pub use limits::Limit;
@@ -110,6 +111,8 @@ pub(crate) struct Shared {
     pub(crate) floor: Option<(f64, u32)>,
     /// Hashes of a share of difficulty 1.
     pub(crate) hashes_per_difficulty: f64,
+    /// Prime chains seen, by all threads.
+    pub(crate) origins: Arc<Origins>,
     pub(crate) certificate: Option<tls::Certificate>,
     /// Strangers are turned away for this reason; see [`limits::Pressure`].
     pub(crate) pressure: AtomicU8,
@@ -217,7 +220,6 @@ impl Front {
     pub fn start(
         config: &PoolConfig,
         settings: SessionSettings,
-        pow: lode_pow::PowAlgorithm,
         books: Arc<dyn Books>,
         found: SyncSender<Handed>,
         bans: Option<PathBuf>,
@@ -261,7 +263,7 @@ impl Front {
             (config.guard.work_floor * f64::from(seconds), seconds)
         });
         let shared = Arc::new(Shared {
-            hashes_per_difficulty: settings.difficulty_one.work().to_f64(),
+            hashes_per_difficulty: settings.pow.hashes_per_difficulty().unwrap_or(1.0),
             settings,
             books,
             guard: Mutex::new(guard),
@@ -276,6 +278,7 @@ impl Front {
             draining: AtomicBool::new(false),
             busy_us: (0..count).map(|_| AtomicU64::new(0)).collect(),
             bans,
+            origins: Arc::default(),
             account_keys: std::hash::RandomState::new(),
         });
         let mut front = Self {
@@ -288,7 +291,7 @@ impl Front {
         for number in 0..count {
             let own = listeners.iter().map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>();
             let (mailbox, thread) = own
-                .and_then(|own| thread::start(number, own, pow, Arc::clone(&shared), found.clone()))
+                .and_then(|own| thread::start(number, own, Arc::clone(&shared), found.clone()))
                 .map_err(FrontError::Thread)?;
             front.mailboxes.push(mailbox);
             front.threads.push(thread);

@@ -12,7 +12,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lode_ledger::{Share, Worker};
-use lode_pow::PowAlgorithm;
 use lode_stratum::{Login, MAX_CLIENT_LINE, Reject, write_error, write_last_word};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -60,7 +59,6 @@ const LISTENERS_MAX: usize = 1 << 10;
 pub(super) fn start(
     number: usize,
     listeners: Vec<StdListener>,
-    pow: PowAlgorithm,
     shared: Arc<Shared>,
     handed: SyncSender<Handed>,
 ) -> io::Result<(Arc<Mailbox>, JoinHandle<()>)> {
@@ -77,10 +75,10 @@ pub(super) fn start(
         poll,
         listeners: own,
         mailbox: Arc::clone(&mailbox),
+        jobs: Jobs::new(shared.settings.pow, Arc::clone(&shared.origins)),
         shared,
         handed,
         connections: Slab::new(),
-        jobs: Jobs::new(pow),
         number,
         again: Vec::new(),
         plain: Vec::new(),

@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lode_coins::Coin;
-use lode_ledger::{Credit, Ledger, LedgerOptions, LogError, Payees, Share, TemplateRef, Worker};
+use lode_ledger::{
+    ChainShare, Credit, Ledger, LedgerOptions, LogError, Payees, Share, TemplateRef, Worker,
+};
 use lode_pool::config::{PoolConfig, PortConfig};
 use lode_pool::front::{Books, Front, FrontError, Handed};
 use lode_pool::job::{Job, JobParts, Pays};
@@ -43,6 +45,10 @@ impl Accounts for TestBooks {
         let script = coin().address_to_script(&login.address).map_err(|_| Reject::Unauthorized)?;
         let mut ledger = self.ledger.lock().unwrap();
         ledger.worker(&login.address, &script, &login.worker).map_err(|_| Reject::Unavailable)
+    }
+
+    fn credit_chain(&self, worker: &Worker, share: &ChainShare) -> Credit {
+        self.ledger.lock().unwrap().credit_chain(worker.account(), share)
     }
 }
 
@@ -93,7 +99,7 @@ pub(crate) fn try_start(config: PoolConfig) -> Result<TestPool, FrontError> {
     let settings = SessionSettings {
         version_mask: config.version_mask,
         vardiff: config.vardiff.clone(),
-        difficulty_one: coin().pow.difficulty_one_target().unwrap(),
+        pow: coin().pow,
         ports: config.ports.clone(),
         farewell: write_farewell(config.moved_to()),
         extranonces: Extranonces::default(),
@@ -101,7 +107,7 @@ pub(crate) fn try_start(config: PoolConfig) -> Result<TestPool, FrontError> {
     let (sender, found) = sync_channel(1024);
     let as_books: Arc<dyn Books> = books.clone();
     let bans = Some(books.dir.path().join("bans.jsonl"));
-    let front = Front::start(&config, settings, coin().pow, as_books, sender, bans)?;
+    let front = Front::start(&config, settings, as_books, sender, bans)?;
     let mut pool = TestPool { front, books, found, seq: 0 };
     pool.job(BlockHash([1; 32]));
     Ok(pool)

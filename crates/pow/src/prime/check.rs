@@ -140,6 +140,16 @@ impl Origin {
         Ok(Self { origin, multiplier_is_even: factor.trailing_zeros() > 0 })
     }
 
+    /// What all origins of one run of primes have in common, whatever power of two is in their multipliers: the odd part
+    /// of the origin, little-endian, without leading zeros. Since one origin can be a multiple of several headers' hashes,
+    /// this and not the header tells whether a chain was seen before.
+    pub fn odd_part(&self) -> Vec<u8> {
+        let odd = self.origin.shifted_right(self.origin.trailing_zeros());
+        let mut bytes: Vec<u8> = odd.0.iter().flat_map(|limb| limb.to_le_bytes()).collect();
+        bytes.truncate(odd.bits().div_ceil(8) as usize);
+        bytes
+    }
+
     /// O 2^k - 1, or + 1; `None` beyond 2048 bits: 47 primes and more in a chain, which nobody will see.
     fn number(&self, k: usize, above: bool) -> Option<Number> {
         let centre = self.origin.shifted_left(u32::try_from(k).ok()?)?;

@@ -13,6 +13,10 @@ const FRACTION_DIFFICULTY_MIN: u64 = 1 << 32;
 const FRACTION_DIFFICULTY_MAX: u64 = 1 << 56;
 /// Difficulty from which on a whole prime more is asked for instead.
 const FRACTION_DIFFICULTY_NEXT: u64 = 1 << 40;
+/// How much rarer the network's model takes a chain to be that is one prime longer (`nWorkTransitionRatio`).
+const PRIME_RATIO: f64 = 32.0;
+/// The length that counts as difficulty 1: the least of the main networks.
+const DIFFICULTY_ONE: u32 = 6;
 
 /// A chain's length, or the least one asked for: eight bits of whole primes, 24 bits of fraction. A header's `bits` are
 /// one of these; comparing the numbers compares the lengths.
@@ -82,9 +86,41 @@ impl ChainLength {
         Self(primes.min(255) << FRACTION_BITS | fraction)
     }
 
-    /// As a floating number, for people and for weighing shares.
+    /// As a floating number, for people.
     pub fn to_f64(self) -> f64 {
         f64::from(self.0) / f64::from(1u32 << FRACTION_BITS)
+    }
+
+    /// The length that people write as a decimal number (`6.5`), to the nearest unit; `None` outside 1 to 100.
+    pub fn from_f64(length: f64) -> Option<Self> {
+        let units = (length * f64::from(1u32 << FRACTION_BITS)).round();
+        (1.0..100.0).contains(&length).then_some(Self(units as u32))
+    }
+
+    /// How rare chains of at least this length are by the network's own model, in chains of length 6: each prime more is 32
+    /// times rarer, and of the chains of one whole length those whose fraction is at least `f` are `1 - f`. It is
+    /// the reference implementation's work of a block but for a constant factor.
+    pub fn difficulty(self) -> f64 {
+        let fraction = f64::from(self.fraction()) / f64::from(1u32 << FRACTION_BITS);
+        let whole = PRIME_RATIO.powi(self.primes() as i32 - DIFFICULTY_ONE as i32);
+        whole / (1.0 - fraction + fraction / PRIME_RATIO)
+    }
+
+    /// The greatest length whose difficulty is at most this; from 1 to 99 primes.
+    pub fn of_difficulty(difficulty: f64) -> Self {
+        let whole = (difficulty.max(f64::MIN_POSITIVE).log(PRIME_RATIO) + f64::from(DIFFICULTY_ONE)).floor();
+        let whole = whole.clamp(1.0, 99.0);
+        // difficulty = 32^(whole - 6) / (1 - f (1 - 1/32))
+        let over = PRIME_RATIO.powf(whole - f64::from(DIFFICULTY_ONE)) / difficulty;
+        let fraction = ((1.0 - over) / (1.0 - 1.0 / PRIME_RATIO)).clamp(0.0, 1.0);
+        let units = (fraction * f64::from(1u32 << FRACTION_BITS)).round() as u32;
+        Self(((whole as u32) << FRACTION_BITS) + units.min((1 << FRACTION_BITS) - 1))
+    }
+
+    /// One prime less, the fraction kept: what is 32 times easier by the network's model. Not below one prime.
+    #[must_use]
+    pub fn one_less(self) -> Self {
+        if self.primes() > 1 { Self(self.0 - (1 << FRACTION_BITS)) } else { Self::whole(1) }
     }
 }
 
@@ -114,5 +150,35 @@ impl fmt::Display for ChainKind {
             Self::Cunningham2 => "2CC",
             Self::BiTwin => "TWN",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn difficulty_follows_the_networks_model() {
+        assert_eq!(ChainLength::whole(6).difficulty(), 1.0);
+        assert_eq!(ChainLength::whole(8).difficulty(), 1024.0);
+        // A half means that every second chain of the whole length will do, and those one longer.
+        let half = ChainLength(0x0680_0000);
+        assert!((half.difficulty() - 1.0 / (0.5 + 0.5 / 32.0)).abs() < 1e-12);
+        assert_eq!(half.difficulty() / half.one_less().difficulty(), 32.0);
+        assert_eq!(ChainLength::from_f64(6.5), Some(half));
+        assert_eq!((ChainLength::from_f64(0.5), ChainLength::from_f64(f64::NAN)), (None, None));
+        assert_eq!(ChainLength::of_difficulty(0.0), ChainLength::whole(1));
+    }
+
+    proptest! {
+        #[test]
+        fn lengths_and_difficulties_are_the_same_thing(length in 0x0100_0000u32..0x1800_0000) {
+            let length = ChainLength(length);
+            let back = ChainLength::of_difficulty(length.difficulty());
+            prop_assert!(back.0.abs_diff(length.0) <= 2, "{length} {back}");
+            let longer = ChainLength(length.0 + 1000);
+            prop_assert!(longer.difficulty() > length.difficulty());
+        }
     }
 }

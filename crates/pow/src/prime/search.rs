@@ -61,11 +61,14 @@ impl PrimeSearcher {
     /// least `target` to `found`. The nonce in the header does not matter. Ends early, within milliseconds, once
     /// `stop` is true; the nonce it was at then counts as done.
     ///
+    /// `aim` is what the search is for (a block's length), `target` what is told on the way to it (a pool's shares): where
+    /// it is shorter, chains that end before the aim are told too, but the sieve is the aim's all the same.
+    ///
     /// One nonce in 420 is worth sieving; each gives 2^18 multipliers.
     pub fn search(
         &mut self,
         header: &[u8; 80],
-        target: ChainLength,
+        (aim, target): (ChainLength, ChainLength),
         nonces: Range<u64>,
         stop: &AtomicBool,
         mut found: impl FnMut(PrimeFound),
@@ -84,7 +87,7 @@ impl PrimeSearcher {
                 continue;
             }
             header[76..].copy_from_slice(&nonce.to_le_bytes());
-            progress.tests += self.search_nonce(&header, &hash, target, stop, |multiplier, chain| {
+            progress.tests += self.search_nonce(&header, &hash, (aim, target), stop, |multiplier, chain| {
                 found(PrimeFound { nonce, multiplier, chain });
             });
             if stop.load(Ordering::Relaxed) {
@@ -99,12 +102,13 @@ impl PrimeSearcher {
         &mut self,
         header: &[u8; 80],
         hash: &[u8; 32],
-        target: ChainLength,
+        (aim, target): (ChainLength, ChainLength),
         stop: &AtomicBool,
         mut found: impl FnMut(Multiplier, PrimeChain),
     ) -> u64 {
         let stopped = || stop.load(Ordering::Relaxed);
-        let length = target.primes().max(1);
+        let length = sieve_length(aim.max(target));
+        let told = target.primes().clamp(1, length);
         // Enough factors for the length, and not more bits than it is worth.
         let factors = (length as usize).saturating_sub(2).min(MULTIPLIER_PRIMES.len());
         let factor: u64 = MULTIPLIER_PRIMES[..factors].iter().product();
@@ -117,6 +121,20 @@ impl PrimeSearcher {
         let mut candidates = self.sieve.candidates();
         // Chains begun: the last one is gone on with first, so there are never many.
         let mut begun: Vec<Attempt> = Vec::new();
+        // Runs of primes told, by the odd part of their multiplier, which all members of a run share: one may be met as
+        // chains of two kinds and under twice its multiplier. A handful for each header.
+        let mut runs: Vec<u64> = Vec::new();
+        // At most 2^18 times 30 bits.
+        let mut tell = |multiplier: u32| {
+            let multiplier = factor * u64::from(multiplier);
+            let run = multiplier >> multiplier.trailing_zeros();
+            if !runs.contains(&run)
+                && let Some((multiplier, chain)) = settle(header, multiplier, target)
+            {
+                runs.push(run);
+                found(multiplier, chain);
+            }
+        };
         while !stopped() {
             while begun.len() < BATCH {
                 let Some((t, hopes)) = candidates.next() else { break };
@@ -131,17 +149,19 @@ impl PrimeSearcher {
                 batch.iter().map(|attempt| attempt.number(&fixed).expect("far below 2048 bits")).collect();
             tests += numbers.len() as u64;
             let passed = batch_passes_fermat(&numbers);
-            for (i, attempt) in batch.into_iter().enumerate().filter(|(i, _)| passed >> i & 1 == 1) {
-                debug_assert!(i < BATCH);
+            for (i, attempt) in batch.into_iter().enumerate() {
+                if passed >> i & 1 == 0 {
+                    // Ended before the aim, but long enough to be told.
+                    if attempt.index >= told {
+                        tell(attempt.multiplier);
+                    }
+                    continue;
+                }
                 for next in attempt.next() {
                     if next.index < length {
                         begun.push(next);
-                        continue;
-                    }
-                    // At most 2^18 times 30 bits.
-                    let multiplier = factor * u64::from(next.multiplier);
-                    if let Some((multiplier, chain)) = settle(header, multiplier, target) {
-                        found(multiplier, chain);
+                    } else {
+                        tell(next.multiplier);
                     }
                 }
             }
@@ -194,6 +214,14 @@ impl Attempt {
 
 const _: () = assert!(SIEVE_SIZE <= 1 << 18, "a multiplier must stay within 64 bits");
 
+/// The fraction of a length from which on one prime more is aimed at: by then most blocks come from there.
+const AIM_HIGHER: u32 = 0xf0_0000;
+
+/// The primes to sieve for.
+fn sieve_length(aim: ChainLength) -> u32 {
+    (aim.primes() + u32::from(aim.fraction() >= AIM_HIGHER)).max(1)
+}
+
 /// A hash that a block may have (at least 2^255), with the small factors that make chains likelier.
 fn worth_sieving(hash: &[u8; 32]) -> bool {
     // Cheapest first.
@@ -227,7 +255,7 @@ mod tests {
         for target in [ChainLength(0x0100_0000), ChainLength(0x0280_0000), ChainLength(0x0300_0000)] {
             let stop = AtomicBool::new(false);
             let mut all = Vec::new();
-            let progress = searcher.search(&header, target, 0..1 << 32, &stop, |found| {
+            let progress = searcher.search(&header, (target, target), 0..1 << 32, &stop, |found| {
                 all.push(found);
                 if all.len() == 20 {
                     stop.store(true, Ordering::Relaxed);
@@ -252,6 +280,30 @@ mod tests {
     }
 
     #[test]
+    fn shares_on_the_way_are_told_once_each() {
+        let header: [u8; 80] = std::array::from_fn(|i| i as u8);
+        let (aim, target) = (ChainLength(0x0480_0000), ChainLength(0x0280_0000));
+        let stop = AtomicBool::new(false);
+        let mut all = Vec::new();
+        PrimeSearcher::new().search(&header, (aim, target), 0..1 << 32, &stop, |found| {
+            all.push(found);
+            if all.len() == 300 {
+                stop.store(true, Ordering::Relaxed);
+            }
+        });
+        let distinct: std::collections::HashSet<_> =
+            all.iter().map(|found| (found.nonce, found.multiplier.clone())).collect();
+        assert_eq!(distinct.len(), all.len());
+        let of = |primes| all.iter().filter(|found| found.chain.length.primes() == primes).count();
+        assert!(of(2) > 0 && of(3) > 0 && of(4) > 0, "{} {} {}", of(2), of(3), of(4));
+        for found in &all {
+            let mut header = header;
+            header[76..].copy_from_slice(&found.nonce.to_le_bytes());
+            assert_eq!(check_prime_chain(&header, &found.multiplier, target, 1), Ok(found.chain));
+        }
+    }
+
+    #[test]
     fn hashes_worth_sieving() {
         let mut hash = [0; 32];
         // 210 * 2^247 is at least 2^254: too small; four times that has the top bit.
@@ -268,7 +320,7 @@ mod tests {
     fn stops_when_told() {
         let stop = AtomicBool::new(true);
         let progress =
-            PrimeSearcher::new().search(&[0; 80], ChainLength::whole(2), 0..1 << 32, &stop, |_| panic!());
+            PrimeSearcher::new().search(&[0; 80], (ChainLength::whole(2), ChainLength::whole(2)), 0..1 << 32, &stop, |_| panic!());
         assert_eq!(progress, PrimeProgress::default());
     }
 }

@@ -1,0 +1,423 @@
+//! What a prime chain is worth: fair credit for shares that are not all alike. Used by [`crate::Ledger`].
+//!
+//! A hash either meets a target or does not, so a hash coin's share is credited with the difficulty assigned. A prime chain is
+//! grown: a search tuned for short chains brings many of them and hardly ever a block. So a chain is credited by
+//! what it is worth towards a block, by its length and fraction:
+//!
+//! - *Worth*: of chains at least this long, the part that are blocks; at most 1, so that one lucky find is not a month's
+//!   income. Within a whole length the fraction is even luck: of chains of k primes and more, `1 - f + f / r` are at
+//!   least `k.f`, where one in `r` goes on to the next prime.
+//! - *Ratio*: that r, for each whole length, measured from the shares themselves: those that reached k primes over those that
+//!   went on. It depends on how deep the miners sieve as much as on the numbers' size, so no table can know it;
+//!   prime densities only say where the measurement begins ([`density_ratio`]).
+//! - *The same for every target*: worths of all shares found on the way to one block sum to `1 + ln(1 / worth of the target)`,
+//!   by integrating worth over its own distribution. Credit is worth over that sum: a miner earns the same at
+//!   whatever share target, on average, and a block is the same part of everyone's credit.
+//! - *What luck explains*: what was credited to an account may run ahead of the blocks it found only as far as luck
+//!   explains once in [`LUCK`] cases; beyond it nothing more is credited until it finds one. An honest miner hardly ever
+//!   meets this bound; who brings shares but no blocks meets it after seven blocks' worth, and income follows blocks from then on.
+//!
+//! Counts and accounts are written to a small file each minute and read at the start. It is no part of the books: credit
+//! once given is in the share log.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use lode_pow::ChainLength;
+
+/// One case in so many is taken for more than luck.
+pub const LUCK: f64 = 1000.0;
+/// The normal distribution's quantile for it.
+const LUCK_SIGMAS: f64 = 3.09;
+/// Chains that went on, that the ratio to begin with counts for.
+const PRIOR_CHAINS: f64 = 16.0;
+/// Counts are halved beyond so many chains that went on: ratios follow when miners change.
+const CHAINS_MAX: f64 = 4096.0;
+/// What a ratio can be: below is no prime chain, above no search finds a block.
+const RATIO_RANGE: std::ops::RangeInclusive<f64> = 1.5..=1000.0;
+/// Whole lengths there are.
+const LENGTHS: usize = 100;
+/// Accounts remembered: a hundred bytes each. Beyond it the half with the least credit is forgotten.
+const ACCOUNTS_MAX: usize = 100_000;
+/// First line of the file.
+const FILE_HEAD: &str = "lode chain credit 1";
+
+/// A share of a prime chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainShare {
+    /// The chain found.
+    pub length: ChainLength,
+    /// The share target it was found under.
+    pub target: ChainLength,
+    /// The length that a block needs.
+    pub network: ChainLength,
+}
+
+impl ChainShare {
+    /// It is a block.
+    pub fn is_block(&self) -> bool {
+        self.length >= self.network
+    }
+}
+
+/// An account's shares against its blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// Blocks that its shares are worth.
+    pub expected: f64,
+    /// What of that was credited: less where blocks fail to come.
+    pub credited: f64,
+    /// Blocks it found.
+    pub blocks: u32,
+}
+
+impl Standing {
+    /// What may be credited still.
+    fn room(&self) -> f64 {
+        (explained_by_luck(self.blocks) - self.credited).max(0.0)
+    }
+}
+
+/// Chains of one whole length.
+#[derive(Clone, Copy, Debug, Default)]
+struct Step {
+    /// That reached it; those let through by a fraction stand for those that were not.
+    reached: f64,
+    /// That were longer by a prime.
+    longer: f64,
+}
+
+/// Ratios measured, and accounts' standing.
+#[derive(Debug)]
+pub struct ChainBooks {
+    steps: [Step; LENGTHS],
+    accounts: HashMap<Box<str>, Standing>,
+    total: Standing,
+    path: Option<PathBuf>,
+    changed: bool,
+}
+
+impl Default for ChainBooks {
+    fn default() -> Self {
+        Self {
+            steps: [Step::default(); LENGTHS],
+            accounts: HashMap::new(),
+            total: Standing::default(),
+            path: None,
+            changed: false,
+        }
+    }
+}
+
+/// How many chains of a length it takes for one that is a prime longer, where all members are free of factors
+/// below `sieved`: a number of `bits` bits is prime once in its logarithm (the prime number theorem), and
+/// `e^gamma ln(sieved)` times more often without small factors (Mertens).
+pub fn density_ratio(bits: f64, sieved: f64) -> f64 {
+    const E_GAMMA: f64 = 1.781_072_417_990_198;
+    bits * std::f64::consts::LN_2 / (E_GAMMA * sieved.ln())
+}
+
+impl ChainBooks {
+    /// Reads what an earlier run left at `path`, or begins anew.
+    pub fn open(path: &Path) -> Self {
+        let mut books = Self::default();
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                if books.read(&text).is_none() {
+                    tracing::warn!("{} cannot be read: chains are measured anew", path.display());
+                    books = Self::default();
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!("{}: {error}: chains are measured anew", path.display()),
+        }
+        books.path = Some(path.to_owned());
+        books
+    }
+
+    fn read(&mut self, text: &str) -> Option<()> {
+        let mut lines = text.lines();
+        lines.next().filter(|head| *head == FILE_HEAD)?;
+        for line in lines {
+            let mut fields = line.split(' ');
+            let (kind, key) = (fields.next()?, fields.next()?);
+            let numbers: Vec<f64> = fields.map(str::parse).collect::<Result<_, _>>().ok()?;
+            if !numbers.iter().all(|number| number.is_finite() && *number >= 0.0) {
+                return None;
+            }
+            match (kind, numbers.as_slice()) {
+                ("step", &[reached, longer]) => {
+                    *self.steps.get_mut(key.parse::<usize>().ok()?)? = Step { reached, longer };
+                }
+                ("account", &[expected, credited, blocks]) if self.accounts.len() < ACCOUNTS_MAX => {
+                    let standing = Standing { expected, credited, blocks: blocks as u32 };
+                    self.total.expected += expected;
+                    self.total.credited += credited;
+                    self.total.blocks += standing.blocks;
+                    self.accounts.insert(key.into(), standing);
+                }
+                _ => return None,
+            }
+        }
+        Some(())
+    }
+
+    /// Writes the file anew where something changed. A crash leaves the old one.
+    pub fn save(&mut self) -> std::io::Result<()> {
+        let Some(path) = self.path.as_ref().filter(|_| self.changed) else { return Ok(()) };
+        let mut text = format!("{FILE_HEAD}\n");
+        for (length, step) in self.steps.iter().enumerate().filter(|(_, step)| step.reached > 0.0) {
+            let _ = writeln!(text, "step {length} {} {}", step.reached, step.longer);
+        }
+        for (name, Standing { expected, credited, blocks }) in &self.accounts {
+            let _ = writeln!(text, "account {name} {expected} {credited} {blocks}");
+        }
+        let fresh = path.with_extension("new");
+        std::fs::write(&fresh, text)?;
+        std::fs::rename(&fresh, path)?;
+        self.changed = false;
+        Ok(())
+    }
+
+    /// How many chains of `primes` primes there are for one that is longer, as measured.
+    pub fn ratio(&self, primes: u32) -> f64 {
+        let step = self.steps.get(primes as usize).copied().unwrap_or_default();
+        // Origins have some 280 to 340 bits; two to the 16 is as far as a plain search sieves.
+        let begin = density_ratio(300.0, 65_536.0);
+        let ratio = (PRIOR_CHAINS * begin + step.reached) / (PRIOR_CHAINS + step.longer);
+        ratio.clamp(*RATIO_RANGE.start(), *RATIO_RANGE.end())
+    }
+
+    /// Of the chains of the same whole length and more, the part at least as long as this.
+    fn part(&self, length: ChainLength) -> f64 {
+        let fraction = f64::from(length.fraction()) / f64::from(1u32 << 24);
+        1.0 - fraction + fraction / self.ratio(length.primes())
+    }
+
+    /// What a chain is worth, in blocks: of chains at least this long, the part that are blocks; at most 1.
+    pub fn worth(&self, length: ChainLength, network: ChainLength) -> f64 {
+        if length >= network {
+            return 1.0;
+        }
+        let steps: f64 = (length.primes()..network.primes()).map(|primes| self.ratio(primes)).product();
+        (self.part(network) / (self.part(length) * steps)).min(1.0)
+    }
+
+    /// What a share is worth before its account is looked at, in blocks: all shares of an honest miner sum to its blocks.
+    pub fn value(&self, share: &ChainShare) -> f64 {
+        self.worth(share.length, share.network) / (1.0 - self.worth(share.target, share.network).ln())
+    }
+
+    /// Takes an accepted share of an account: what it is credited with, in blocks.
+    pub fn take(&mut self, account: &str, share: &ChainShare) -> f64 {
+        let value = self.value(share);
+        self.measure(share);
+        self.changed = true;
+        if self.accounts.len() >= ACCOUNTS_MAX && !self.accounts.contains_key(account) {
+            self.forget_half();
+        }
+        let standing = self.accounts.entry(account.into()).or_default();
+        standing.expected += value;
+        standing.blocks += u32::from(share.is_block());
+        let credit = value.min(standing.room());
+        standing.credited += credit;
+        self.total.expected += value;
+        self.total.credited += credit;
+        self.total.blocks += u32::from(share.is_block());
+        credit
+    }
+
+    /// Counts a share's chain for the ratios of the lengths it went through.
+    fn measure(&mut self, share: &ChainShare) {
+        let (from, reached) = (share.target.primes(), share.length.primes());
+        for primes in from..=reached.min(from + 8) {
+            let Some(step) = self.steps.get_mut(primes as usize) else { return };
+            let longer = reached > primes;
+            // Of the chains that end at the target's own whole length only those with its fraction are seen.
+            let seen = 1.0 - f64::from(share.target.fraction()) / f64::from(1u32 << 24);
+            step.reached += if primes == from && !longer { 1.0 / seen } else { 1.0 };
+            step.longer += f64::from(u8::from(longer));
+            if step.longer > CHAINS_MAX {
+                step.reached /= 2.0;
+                step.longer /= 2.0;
+            }
+        }
+    }
+
+    fn forget_half(&mut self) {
+        let mut values: Vec<f64> = self.accounts.values().map(|standing| standing.expected).collect();
+        let middle = values.len() / 2;
+        let (_, median, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+        let median = *median;
+        let mut left = middle;
+        // Equal ones too, until there is room.
+        self.accounts.retain(|_, standing| {
+            let goes = standing.expected <= median && left > 0;
+            left -= usize::from(goes);
+            !goes
+        });
+    }
+
+    /// An account's standing.
+    pub fn standing(&self, account: &str) -> Standing {
+        self.accounts.get(account).copied().unwrap_or_default()
+    }
+
+    /// All accounts' together.
+    pub fn total(&self) -> Standing {
+        self.total
+    }
+
+    /// The odds that luck alone sets an account's blocks so far from those its shares are worth, by the blocks per credit of
+    /// the pool's others: the probability of so few blocks, or where there are more than expected, of so many. From
+    /// 0 to 1.
+    pub fn odds(&self, account: &str) -> f64 {
+        let standing = self.standing(account);
+        let others = f64::from(self.total.blocks.saturating_sub(standing.blocks));
+        let pool = (others + 1.0) / ((self.total.expected - standing.expected).max(0.0) + 1.0);
+        luck(standing.blocks, standing.expected * pool)
+    }
+}
+
+/// The greatest mean that luck explains so few blocks of once in [`LUCK`] cases: Wilson and Hilferty's approximation of
+/// the Poisson distribution's upper confidence limit.
+fn explained_by_luck(blocks: u32) -> f64 {
+    let n = f64::from(blocks) + 1.0;
+    n * (1.0 - 1.0 / (9.0 * n) + LUCK_SIGMAS / (3.0 * n.sqrt())).powi(3)
+}
+
+/// The probability of at most (where `count` is below `mean`), or at least so many of something rare whose mean is known.
+fn luck(count: u32, mean: f64) -> f64 {
+    if mean <= 0.0 {
+        return 1.0;
+    }
+    if mean > 1000.0 {
+        // Normal by then; the logistic curve is within 0.01 of it.
+        let sigmas = (f64::from(count) - mean) / mean.sqrt();
+        return 1.0 / (1.0 + (1.702 * sigmas.abs()).exp());
+    }
+    let below = |count: u32| {
+        let mut term = (-mean).exp();
+        let mut sum = term;
+        for k in 1..=count {
+            term *= mean / f64::from(k);
+            sum += term;
+        }
+        sum.min(1.0)
+    };
+    if f64::from(count) < mean {
+        below(count)
+    } else if count == 0 {
+        1.0
+    } else {
+        1.0 - below(count - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETWORK: ChainLength = ChainLength(0x0a80_0000);
+
+    fn share(length: u32, target: ChainLength) -> ChainShare {
+        ChainShare { length: ChainLength(length), target, network: NETWORK }
+    }
+
+    #[test]
+    fn worth_grows_with_length_and_fraction_up_to_a_block() {
+        let books = ChainBooks::default();
+        let mut last = 0.0;
+        for length in [0x0900_0000, 0x0980_0000, 0x09ff_ffff, 0x0a00_0000, 0x0a40_0000, 0x0a80_0000] {
+            let worth = books.worth(ChainLength(length), NETWORK);
+            assert!(worth > last, "{length:x}: {worth} after {last}");
+            last = worth;
+        }
+        assert_eq!(last, 1.0);
+        assert_eq!(books.worth(ChainLength(0x0c00_0000), NETWORK), 1.0);
+        // Half of ten and more are blocks, and of those with no block's fraction the few that are longer.
+        let r = books.ratio(10);
+        assert!((books.worth(ChainLength(0x0a00_0000), NETWORK) - (0.5 + 0.5 / r)).abs() < 1e-12);
+        // No jump where a whole length begins.
+        let (under, at) = (
+            books.worth(ChainLength(0x09ff_ffff), NETWORK),
+            books.worth(ChainLength(0x0a00_0000), NETWORK),
+        );
+        assert!((under / at - 1.0).abs() < 1e-5);
+        // A target that is the block's: a share is a block, and is credited as one.
+        assert_eq!(books.value(&share(0x0a80_0000, NETWORK)), 1.0);
+    }
+
+    #[test]
+    fn ratios_are_measured() {
+        let mut books = ChainBooks::default();
+        let prior = books.ratio(9);
+        assert!((8.0..13.0).contains(&prior), "{prior}");
+        let target = ChainLength(0x0980_0000);
+        // A ratio of 20 seen under a target that shows half of the nines: ten nines, one longer; and so on.
+        for _ in 0..2_000 {
+            for i in 0..19 {
+                if i % 2 == 0 {
+                    books.take("a", &share(0x09c0_0000, target));
+                }
+            }
+            books.take("a", &share(0x0a20_0000, target));
+        }
+        let ratio = books.ratio(9);
+        assert!((20.0..21.5).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn shares_without_blocks_are_credited_as_far_as_luck_explains() {
+        let mut books = ChainBooks::default();
+        let target = NETWORK.one_less();
+        let mut credited = 0.0;
+        for _ in 0..5_000 {
+            credited += books.take("short", &share(0x09c0_0000, target));
+        }
+        assert!((6.5..7.5).contains(&credited), "{credited}");
+        let standing = books.standing("short");
+        assert!(standing.expected > 9.0 && standing.blocks == 0, "{standing:?}");
+        assert!(books.odds("short") < 1e-3);
+        // A block is credited again.
+        assert!(books.take("short", &share(0x0a90_0000, target)) > 0.1);
+        assert_eq!(books.take("other", &share(0x09c0_0000, target)), books.value(&share(0x09c0_0000, target)));
+    }
+
+    #[test]
+    fn luck_is_poissons() {
+        assert!((explained_by_luck(0) - 6.9).abs() < 0.3);
+        assert!((explained_by_luck(100) - 134.0).abs() < 3.0, "{}", explained_by_luck(100));
+        assert!((luck(0, 3.0) - (-3.0f64).exp()).abs() < 1e-12);
+        assert!((luck(3, 1.0) - 0.0803).abs() < 1e-3);
+        assert!((luck(2_000, 2_100.0) - 0.0146).abs() < 0.01);
+        assert_eq!(luck(0, 0.0), 1.0);
+    }
+
+    #[test]
+    fn what_was_measured_outlives_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("chains");
+        let mut books = ChainBooks::open(&path);
+        for _ in 0..50 {
+            books.take("a", &share(0x09c0_0000, NETWORK.one_less()));
+            books.take("b", &share(0x0a90_0000, NETWORK.one_less()));
+        }
+        books.save().unwrap();
+        let again = ChainBooks::open(&path);
+        assert_eq!((again.standing("a"), again.standing("b")), (books.standing("a"), books.standing("b")));
+        assert_eq!(again.ratio(9), books.ratio(9));
+        std::fs::write(&path, "what\n").unwrap();
+        assert_eq!(ChainBooks::open(&path).total(), Standing::default());
+    }
+
+    #[test]
+    fn accounts_are_bounded() {
+        let mut books = ChainBooks::default();
+        for n in 0..=ACCOUNTS_MAX {
+            books.take(&n.to_string(), &share(0x09c0_0000, NETWORK.one_less()));
+        }
+        assert!(books.accounts.len() <= ACCOUNTS_MAX / 2 + 1);
+    }
+}
