@@ -340,10 +340,8 @@ mod tests {
         let r = books.ratio(10);
         assert!((books.worth(ChainLength(0x0a00_0000), NETWORK) - (0.5 + 0.5 / r)).abs() < 1e-12);
         // No jump where a whole length begins.
-        let (under, at) = (
-            books.worth(ChainLength(0x09ff_ffff), NETWORK),
-            books.worth(ChainLength(0x0a00_0000), NETWORK),
-        );
+        let (under, at) =
+            (books.worth(ChainLength(0x09ff_ffff), NETWORK), books.worth(ChainLength(0x0a00_0000), NETWORK));
         assert!((under / at - 1.0).abs() < 1e-5);
         // A target that is the block's: a share is a block, and is credited as one.
         assert_eq!(books.value(&share(0x0a80_0000, NETWORK)), 1.0);
@@ -382,7 +380,10 @@ mod tests {
         assert!(books.odds("short") < 1e-3);
         // A block is credited again.
         assert!(books.take("short", &share(0x0a90_0000, target)) > 0.1);
-        assert_eq!(books.take("other", &share(0x09c0_0000, target)), books.value(&share(0x09c0_0000, target)));
+        assert_eq!(
+            books.take("other", &share(0x09c0_0000, target)),
+            books.value(&share(0x09c0_0000, target))
+        );
     }
 
     #[test]

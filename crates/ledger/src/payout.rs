@@ -387,7 +387,11 @@ fn fee_of(reward: Amount, rules: &Rules) -> (Amount, Option<Vec<u8>>) {
     let Some(Fee { script, basis_points }) = &rules.fee else { return (Amount::ZERO, None) };
     let fee = i128::from(reward.to_sat()) * i128::from((*basis_points).min(10_000)) / 10_000;
     let fee = i64::try_from(fee).unwrap_or(0);
-    if fee < threshold(script, rules.output_min) { (Amount::ZERO, None) } else { (Amount::from_sat(fee), Some(script.clone())) }
+    if fee < threshold(script, rules.output_min) {
+        (Amount::ZERO, None)
+    } else {
+        (Amount::from_sat(fee), Some(script.clone()))
+    }
 }
 
 /// Divides `total` in proportion to `weights` by differences of rounded-down running sums: exact whatever the order,

@@ -220,7 +220,8 @@ impl view::Source for Dashboard {
         let job = self.pool.job().borrow().clone();
         let records = self.watch.blocks(HISTORY_MAX);
         let standing = records.iter().filter(|record| stands(record)).count();
-        let per_block = job.as_ref().map_or(0.0, |job| job.network_target.work().to_f64());
+        let per_block =
+            job.as_ref().map_or(0.0, |job| job.network_difficulty.get() * self.pool.hashes_per_difficulty());
         let last_units = records.first().map_or(0, |record| record.units_ever.parse().unwrap_or_default());
         let since_last = self.hashes(window.units_ever.saturating_sub(last_units));
         // Work that the found blocks should have taken, each at its own difficulty, over all work up to the last.

@@ -122,7 +122,8 @@ pub(crate) fn ledger_options(settings: &Settings, coin: &'static Coin) -> anyhow
     options.window = window;
     let blocks = u64::from(payout.forget_days) * 86_400 / u64::from(coin.spacing()).max(1);
     let forget_after = u32::try_from(blocks).unwrap_or(u32::MAX);
-    options.rules = Rules { fee, payout_min: Amount::from_sat(payout.minimum_sat), forget_after };
+    let payout_min = Amount::from_sat(payout.minimum_sat);
+    options.rules = Rules { fee, payout_min, output_min: coin.min_output, forget_after };
     match settings.log.segment_mib {
         mib @ 1..=2047 => options.log.segment_bytes = mib << 20,
         mib => bail!("log.segment_mib is {mib}; it must be 1 to 2047"),

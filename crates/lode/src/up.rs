@@ -26,7 +26,7 @@ const STATUS: std::time::Duration = std::time::Duration::from_secs(5);
 /// What `lode up` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Which coin's rules to play by: bitcoin or litecoin
+    /// Which coin's rules to play by: bitcoin, litecoin, primecoin or datacoin
     #[arg(long, default_value = "bitcoin")]
     coin: String,
     /// Where everything is kept [default: ~/.lode]
@@ -127,13 +127,15 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     }
     let mut settings = Settings::load(None, &set)?;
     let coin = settings.coin()?;
-    let one = coin.pow.hashes_per_difficulty().context("this coin's work is not mined by Stratum yet")?;
-    let first_block = Target::from_compact(coin.genesis_block().header.bits)?.work().to_f64();
     let port = settings.pool.ports.first_mut().context("a pool has a port by default")?;
     port.bind = args.stratum_bind;
-    // Easy enough for one core from the first second on; the miners' own speed does the rest.
-    port.start_difficulty = (first_block / 32.0 / one).log2().floor().exp2();
-    port.min_difficulty = port.start_difficulty / 1024.0;
+    if let Some(one) = coin.pow.hashes_per_difficulty() {
+        // Easy enough for one core from the first second on; the miners' own speed does the rest. Prime chains need no
+        // telling: their shares are bound to the block's length.
+        let first_block = Target::from_compact(coin.genesis_block().header.bits)?.work().to_f64();
+        port.start_difficulty = (first_block / 32.0 / one).log2().floor().exp2();
+        port.min_difficulty = port.start_difficulty / 1024.0;
+    }
     settings.pool.vardiff.shares_per_minute = 60.0;
     Ok(settings)
 }

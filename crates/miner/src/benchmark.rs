@@ -67,9 +67,7 @@ fn hashes(mut searcher: Searcher) -> Search {
 
 fn chains() -> Search {
     let lengths = (PRIME_LENGTH, PRIME_LENGTH);
-    Box::new(move |stop| {
-        PrimeSearcher::new().search(&[0x5a; 80], lengths, 0..1 << 32, stop, |_| ()).tests
-    })
+    Box::new(move |stop| PrimeSearcher::new().search(&[0x5a; 80], lengths, 0..1 << 32, stop, |_| ()).tests)
 }
 
 /// What these searches count a second together, each on a thread of its own.

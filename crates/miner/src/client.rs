@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use lode_pow::PowAlgorithm;
 use lode_stratum::{
-    Difficulty, Goal, Notify, ServerMessage, write_authorize, write_configure, write_prime_submit, write_submit,
-    write_subscribe, write_suggest_difficulty, write_suggest_target,
+    Difficulty, Goal, Notify, ServerMessage, write_authorize, write_configure, write_prime_submit,
+    write_submit, write_subscribe, write_suggest_difficulty, write_suggest_target,
 };
 use serde_json::Value;
 
@@ -38,8 +38,7 @@ pub(crate) struct Login {
     pub(crate) password: String,
     pub(crate) agent: String,
     pub(crate) algorithm: PowAlgorithm,
-    /// What the pool is asked to count as shares.
-    pub(crate) suggested: Option<Goal>,
+    pub(crate) suggested: Option<Difficulty>,
 }
 
 /// What a line from the pool means for the rest of the miner.
@@ -212,15 +211,12 @@ impl Client {
                 }
                 // A `set_extranonce` that came before is the newer one.
                 self.extranonce.get_or_insert(extranonce);
-                match self.login.suggested {
-                    Some(Goal::Length(length)) => {
-                        write_suggest_target(self.ask(Asked::Other, now), length, out);
+                if let Some(suggested) = self.login.suggested {
+                    let id = self.ask(Asked::Other, now);
+                    match Goal::of_difficulty(self.login.algorithm, suggested) {
+                        Goal::Length(length) => write_suggest_target(id, length, out),
+                        Goal::Target(_) => write_suggest_difficulty(id, suggested, out),
                     }
-                    Some(goal) => {
-                        let difficulty = goal.difficulty(self.login.algorithm);
-                        write_suggest_difficulty(self.ask(Asked::Other, now), difficulty, out);
-                    }
-                    None => {}
                 }
                 let id = self.ask(Asked::Authorize, now);
                 write_authorize(id, &self.login.user, &self.login.password, out);
@@ -298,7 +294,10 @@ impl Client {
         let unit = &share.unit;
         let (user, job) = (&self.login.user, &share.work.job.job_id);
         match &share.multiplier {
-            None => write_submit(id, user, job, &unit.extranonce2, unit.time, share.nonce, unit.version_bits, out),
+            None => {
+                let bits = unit.version_bits;
+                write_submit(id, user, job, &unit.extranonce2, unit.time, share.nonce, bits, out);
+            }
             Some(multiplier) => {
                 write_prime_submit(id, user, job, &unit.extranonce2, unit.time, share.nonce, multiplier, out);
             }

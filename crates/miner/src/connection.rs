@@ -159,7 +159,12 @@ fn react(happening: Happening, url: &PoolUrl, station: &Station<'_>) -> Option<E
             station.stats.set_difficulty(difficulty);
             station.crew.post(Some(work.clone()));
             let length = work.goal.length().map(lode_pow::ChainLength::to_f64);
-            station.tell(Event::Job { job: work.job.job_id.clone(), difficulty, length, clean: work.job.clean_jobs });
+            station.tell(Event::Job {
+                job: work.job.job_id.clone(),
+                difficulty,
+                length,
+                clean: work.job.clean_jobs,
+            });
         }
         Happening::Accepted { difficulty, answered_in } => {
             let difficulty = difficulty.get();

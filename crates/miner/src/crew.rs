@@ -185,8 +185,7 @@ fn search(
             }
             let start = Instant::now();
             // The receiver is gone only when everything ends.
-            let (tried, counted) =
-                engine.search(&unit, work, next, |share| _ = shares.blocking_send(share));
+            let (tried, counted) = engine.search(&unit, work, next, |share| _ = shares.blocking_send(share));
             next += tried;
             stats.add_hashes(counted);
             rest(start.elapsed(), cpu_percent);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lode_pow::PowAlgorithm;
-use lode_stratum::{Goal, written_difficulty};
+use lode_stratum::written_difficulty;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -203,8 +203,7 @@ async fn connect_again_and_again(
         algorithm: config.algorithm,
         suggested: config
             .suggest_difficulty
-            .and_then(|written| written_difficulty(config.algorithm, written))
-            .map(|difficulty| Goal::of_difficulty(config.algorithm, difficulty)),
+            .and_then(|written| written_difficulty(config.algorithm, written)),
     };
     let mut url = config.url.clone();
     let mut sequence = 1;

@@ -140,7 +140,13 @@ mod tests {
             time: 1000,
             clean_jobs: true,
         };
-        Work::new(1, job, (vec![9; 4], extranonce2_size), version_mask, (Difficulty::ONE, Goal::Target(Target(U256::MAX))))
+        Work::new(
+            1,
+            job,
+            (vec![9; 4], extranonce2_size),
+            version_mask,
+            (Difficulty::ONE, Goal::Target(Target(U256::MAX))),
+        )
     }
 
     #[test]

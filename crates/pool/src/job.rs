@@ -16,8 +16,8 @@ use bytes::Bytes;
 use lode_coins::Coin;
 use lode_ledger::{Account, Limits, PayoutSnapshot, Split, TemplateRef};
 use lode_primitives::{
-    Amount, Decode as _, Encode as _, Multiplier, OutPoint, Transaction, TxIn, TxOut, Witness,
-    encode_bytes, encode_compact_size, merkle,
+    Amount, Decode as _, Encode as _, Multiplier, OutPoint, Transaction, TxIn, TxOut, Witness, encode_bytes,
+    encode_compact_size, merkle,
 };
 use lode_stratum::{Difficulty, Goal, Notify};
 
@@ -33,6 +33,9 @@ pub const EXTRANONCE_SIZE: usize = EXTRANONCE1_SIZE + EXTRANONCE2_SIZE;
 
 /// Longest pool tag in bytes: script at most 100 bytes, less height (6), extranonce (13) and the tag's own push.
 pub const MAX_TAG: usize = 60;
+
+/// Bytes of a coinbase that leaves nothing of its fees out, at most (see `Coin::reward`): some 25 payouts.
+const FREE_COINBASE: usize = 999;
 
 /// Input sequence that keeps the lock time in force (BIP54).
 const SEQUENCE_NOT_FINAL: u32 = 0xffff_fffe;
@@ -307,8 +310,10 @@ impl Job {
         let fixed = empty.base_size() + 2;
         // The witness (marker, flag, count, length, 32 bytes) weighs 36 units.
         let by_weight = self.template.coinbase_weight_max.saturating_sub(36) / 4;
+        // Where transactions must pay a fee, a coinbase of 1,000 bytes would have to leave some of it out.
+        let free = if self.coin.min_fee > Amount::ZERO { FREE_COINBASE } else { usize::MAX };
         Limits {
-            bytes: class.max_bytes().min(by_weight).saturating_sub(fixed),
+            bytes: class.max_bytes().min(by_weight).min(free).saturating_sub(fixed),
             sigops: self.template.coinbase_sigops_max,
             outputs: usize::MAX,
         }

@@ -248,10 +248,9 @@ impl PoolHandle {
         lock(&self.inner.rate).history().map(|(time, rate)| (time, rate * scale)).collect()
     }
 
-    /// Hashes that a share of difficulty 1 takes.
+    /// Hashes that a share of difficulty 1 takes; 1 for prime chains, whose rates are in chains of length 6.
     pub fn hashes_per_difficulty(&self) -> f64 {
-        let one = self.inner.coin.pow.difficulty_one_target();
-        one.map_or(0.0, |one| one.work().to_f64())
+        self.inner.coin.pow.hashes_per_difficulty().unwrap_or(1.0)
     }
 
     /// All sessions that are authorised. Asks each thread: for pages people look at, not for loops.

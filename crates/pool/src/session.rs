@@ -16,8 +16,8 @@ use lode_ledger::{ChainShare, Credit, Share, Worker};
 use lode_pow::{ChainLength, PowAlgorithm};
 use lode_primitives::Target;
 use lode_stratum::{
-    Call, Configure, Difficulty, Goal, Login, Reject, Request, RequestError, Submit, decode_hex, parse_hex_u32,
-    parse_request, password_difficulty, write_accepted, write_configure_reply, write_error,
+    Call, Configure, Difficulty, Goal, Login, Reject, Request, RequestError, Submit, decode_hex,
+    parse_hex_u32, parse_request, password_difficulty, write_accepted, write_configure_reply, write_error,
     write_prime_subscribe_reply, write_reconnect, write_result, write_set_difficulty, write_set_extranonce,
     write_set_target, write_set_version_mask, write_show_message, write_subscribe_reply, written_difficulty,
 };

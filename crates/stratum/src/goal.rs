@@ -1,9 +1,9 @@
 //! What a proof of work must reach: a target to be below of, or a chain length; the network's for a block, an easier one for
 //! shares. Both are told and adjusted as difficulties.
 
+use crate::Difficulty;
 use lode_pow::{ChainLength, PowAlgorithm};
 use lode_primitives::{CompactTargetError, Target};
-use crate::Difficulty;
 
 /// What a proof of work must reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

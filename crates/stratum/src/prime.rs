@@ -98,7 +98,8 @@ mod tests {
         }
         let mut out = Vec::new();
         write_prime_subscribe_reply("1", &[0xab, 0, 0, 1], 8, &mut out);
-        let Ok(ServerMessage::Answer { result: Ok(result), .. }) = ServerMessage::parse(&out[..out.len() - 1])
+        let Ok(ServerMessage::Answer { result: Ok(result), .. }) =
+            ServerMessage::parse(&out[..out.len() - 1])
         else {
             panic!()
         };

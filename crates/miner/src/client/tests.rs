@@ -24,7 +24,7 @@ impl Talk {
             suggested: Difficulty::new(0.5),
         };
         let now = Instant::now();
-        let mut talk = Self { client: Client::new(login, 1, now).unwrap(), now, out: Vec::new() };
+        let mut talk = Self { client: Client::new(login, 1, now), now, out: Vec::new() };
         talk.client.greet(now, &mut talk.out);
         talk
     }
@@ -75,7 +75,7 @@ impl Talk {
 
     fn submit(&mut self, work: &Arc<Work>) -> bool {
         let unit = Arc::new(work.next_unit().unwrap());
-        let share = Share { work: work.clone(), unit, nonce: 7, hash: [0; 32] };
+        let share = Share { work: work.clone(), unit, nonce: 7, achieved: 1.0, multiplier: None };
         self.client.submit(&share, self.now, &mut self.out)
     }
 }
@@ -113,7 +113,8 @@ fn login_work_and_verdicts() {
     let happened = talk.hear(|out| write_accepted("4", out));
     let [Happening::LoggedIn, Happening::Work(work)] = &happened[..] else { panic!("{happened:?}") };
     assert_eq!((work.difficulty.get(), work.version_mask, &*work.job.job_id), (0.25, 0x6000, "a"));
-    assert_eq!(work.target.0, lode_primitives::U256::from(0xffff_u32) << 210_usize);
+    let quarter = lode_primitives::Target(lode_primitives::U256::from(0xffff_u32) << 210_usize);
+    assert_eq!(work.goal, Goal::Target(quarter));
 
     // Difficulty, mask and extranonce are for the jobs that follow.
     talk.hear(|out| write_set_difficulty(Difficulty::ONE, out));

@@ -12,9 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lode_coins::Coin;
-use lode_ledger::{
-    ChainShare, Credit, Ledger, LedgerOptions, LogError, Payees, Share, TemplateRef, Worker,
-};
+use lode_ledger::{ChainShare, Credit, Ledger, LedgerOptions, LogError, Payees, Share, TemplateRef, Worker};
 use lode_pool::config::{PoolConfig, PortConfig};
 use lode_pool::front::{Books, Front, FrontError, Handed};
 use lode_pool::job::{Job, JobParts, Pays};

@@ -319,8 +319,13 @@ mod tests {
     #[test]
     fn stops_when_told() {
         let stop = AtomicBool::new(true);
-        let progress =
-            PrimeSearcher::new().search(&[0; 80], (ChainLength::whole(2), ChainLength::whole(2)), 0..1 << 32, &stop, |_| panic!());
+        let progress = PrimeSearcher::new().search(
+            &[0; 80],
+            (ChainLength::whole(2), ChainLength::whole(2)),
+            0..1 << 32,
+            &stop,
+            |_| panic!(),
+        );
         assert_eq!(progress, PrimeProgress::default());
     }
 }
