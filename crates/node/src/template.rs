@@ -100,7 +100,7 @@ fn solve_prime_chain(header: &mut Header, tries: u64, stop: &AtomicBool) -> bool
     while next < end && !stop.load(Ordering::Relaxed) {
         let done = AtomicBool::new(false);
         let mut first = None;
-        searcher.search(&bytes, length, next..end.min(next + STEP), &done, |found| {
+        searcher.search(&bytes, (length, length), next..end.min(next + STEP), &done, |found| {
             first.get_or_insert(found);
             done.store(true, Ordering::Relaxed);
         });

@@ -127,7 +127,7 @@ fn mine_prime_chain(header: &mut Header) {
     let (bytes, length) = (header.pow_bytes(), ChainLength(header.bits));
     let stop = AtomicBool::new(false);
     let mut first = None;
-    PrimeSearcher::new().search(&bytes, length, 0..1 << 32, &stop, |found| {
+    PrimeSearcher::new().search(&bytes, (length, length), 0..1 << 32, &stop, |found| {
         first.get_or_insert(found);
         stop.store(true, Ordering::Relaxed);
     });
