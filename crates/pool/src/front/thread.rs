@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lode_ledger::{Share, Worker};
+use lode_ledger::{ChainShare, Credit, Share, Worker};
 use lode_stratum::{Login, MAX_CLIENT_LINE, Reject, write_error, write_last_word};
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -726,6 +726,10 @@ impl Accounts for Gate<'_> {
             self.first.set(false);
         }
         Ok(worker)
+    }
+
+    fn credit_chain(&self, worker: &Worker, share: &ChainShare) -> Credit {
+        self.shared.books.credit_chain(worker, share)
     }
 }
 
