@@ -2,10 +2,19 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lode_stratum::{LineSplitter, Login, MAX_CLIENT_LINE, ServerMessage, parse_request, password_difficulty};
+use lode_primitives::Multiplier;
+use lode_stratum::{Call, LineSplitter, Login, MAX_CLIENT_LINE, ServerMessage, parse_request, password_difficulty};
 
 fuzz_target!(|data: &[u8]| {
-    let _ = parse_request(data);
+    if let Ok(request) = parse_request(data)
+        && let Call::Submit(submit) = request.call
+    {
+        // The sixth parameter: version bits, or in the dialect of prime chains the multiplier, which is minimal.
+        let _ = submit.version_bits();
+        if let Some(multiplier) = submit.multiplier() {
+            assert_eq!(Multiplier::from_signed_le(multiplier.as_bytes()), Ok(multiplier));
+        }
+    }
     let _ = ServerMessage::parse(data);
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = Login::parse(text);

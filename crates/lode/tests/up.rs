@@ -121,3 +121,29 @@ fn a_taken_port_and_a_directory_in_use_are_told_with_the_way_out() {
     running.kill().unwrap();
     running.wait().unwrap();
 }
+
+/// Prime chains through node, pool, miners and books. Two cores find a block within seconds; the reward is 999 / length^2.
+fn primes(coin: &str) {
+    let data_dir = tempfile::tempdir().unwrap();
+    let told = run(data_dir.path(), &["--coin", coin, "--blocks", "3"]);
+    assert_eq!(of(&told, "block").count(), 3);
+    for block in of(&told, "block") {
+        let payouts: Vec<i64> =
+            block["payouts"].as_array().unwrap().iter().map(|p| p["amount_sat"].as_i64().unwrap()).collect();
+        assert_eq!(payouts.iter().sum::<i64>(), block["reward_sat"].as_i64().unwrap());
+        // No output below what the coin allows.
+        assert!(payouts.iter().all(|sat| *sat >= 1_000_000), "{payouts:?}");
+    }
+    let ended = of(&told, "ended").next().unwrap();
+    assert_eq!((ended["blocks"].as_i64(), &ended["rewards_sat"]), (Some(3), &ended["paid_sat"]));
+}
+
+#[test]
+fn primecoins_rules_with_prime_chains() {
+    primes("primecoin");
+}
+
+#[test]
+fn datacoins_rules_with_prime_chains_and_data() {
+    primes("datacoin");
+}

@@ -73,7 +73,8 @@ pub struct PortConfig {
     /// Address and port to listen on.
     #[schemars(with = "String")]
     pub bind: SocketAddr,
-    /// Difficulty a miner starts with.
+    /// Difficulty a miner starts with; on prime chains a length in primes, and where it is none (100 and more) one prime less
+    /// than a block's.
     pub start_difficulty: f64,
     /// Least difficulty on this port; a miner that takes fractions may go below 1 though this is 1.
     pub min_difficulty: f64,
