@@ -50,7 +50,7 @@ fn judge(node: &Arc<Node>, p2p: &P2p, event: Event) {
             p2p.transaction_verdict(wtxid, verdict);
         }
         Event::Connected { peer, address, inbound, .. } => {
-            if node.bans.has(&address.ip(), i64::from(now())) {
+            if node.bans.has(address.ip(), i64::from(now())) {
                 p2p.disconnect(peer);
                 return;
             }

@@ -167,6 +167,7 @@ impl Node {
         let fees = FeeEstimator::load(&directory.join(FEES_FILE), chain.height());
         Self {
             coin,
+            bans: Bans::load(&directory),
             directory,
             started: Instant::now(),
             tip: watch::Sender::new(Tip::of(chain)),
@@ -175,7 +176,6 @@ impl Node {
             p2p: OnceLock::new(),
             syncing: AtomicBool::new(!coin.network.is_private() && chain.is_initial_download(now())),
             network_active: AtomicBool::new(true),
-            bans: Bans::default(),
             added: Added::default(),
             calls: Calls::default(),
             stop,

@@ -107,16 +107,15 @@ impl Params {
             Value::Object(named) => from_named(args, named)?,
             _ => return Err(RpcError::new(code::INVALID_REQUEST, "Params must be an array or object")),
         };
-        if values.len() > args.len() {
+        // As bitcoind counts: a required parameter that is left out is wrong use, one that is null a wrong type.
+        let least = args.iter().rposition(|arg| arg.required).map_or(0, |last| last + 1);
+        if !(least..=args.len()).contains(&values.len()) {
             return Err(RpcError::misc(usage()));
         }
         values.resize(args.len(), Value::Null);
         for (position, (arg, value)) in args.iter().zip(&values).enumerate() {
-            if value.is_null() {
-                if arg.required {
-                    return Err(RpcError::misc(usage()));
-                }
-            } else if !arg.kind.takes(value) {
+            let fits = if value.is_null() { !arg.required } else { arg.kind.takes(value) };
+            if !fits {
                 return Err(RpcError::new(
                     code::TYPE_ERROR,
                     format!(
@@ -157,6 +156,14 @@ impl Params {
         match self.value(i) {
             Value::Null => Ok(None),
             value => expect_int(value).map(Some),
+        }
+    }
+
+    /// Height or count at `i`: a whole number that bitcoind keeps in 32 bits.
+    pub(crate) fn height(&self, i: usize) -> Result<Option<i64>, RpcError> {
+        match self.value(i) {
+            Value::Null => Ok(None),
+            value => expect_height(value).map(Some),
         }
     }
 
@@ -228,6 +235,12 @@ pub(crate) fn expect_int(value: &Value) -> Result<i64, RpcError> {
         }
         other => Err(wrong_type(other, "number")),
     }
+}
+
+/// A whole number of 32 bits, or an error that says why not.
+pub(crate) fn expect_height(value: &Value) -> Result<i64, RpcError> {
+    let number = expect_int(value)?;
+    i32::try_from(number).map(i64::from).map_err(|_| RpcError::misc("JSON integer out of range"))
 }
 
 /// An amount in whole coins (number or string, at most 8 decimals) as satoshi.

@@ -302,7 +302,12 @@ impl Driver {
     }
 
     fn accepted(&mut self, stream: TcpStream, address: SocketAddr, now: Time) {
-        if self.opening >= MAX_OPENING || !self.peers.admits(&address, now) {
+        if self.opening >= MAX_OPENING {
+            tracing::debug!(%address, limit = MAX_OPENING, "caller turned away: too many are at the door");
+            return;
+        }
+        if !self.peers.admits(&address, now) {
+            tracing::debug!(%address, "caller turned away: misbehaved before, or the network is off");
             return;
         }
         self.opening += 1;
@@ -322,7 +327,10 @@ impl Driver {
                         tracing::debug!(%address, %error, "caller dropped");
                         Report::NotOpened
                     }
-                    Err(_) => Report::NotOpened,
+                    Err(_) => {
+                        tracing::debug!(%address, "caller dropped: took too long to say how it speaks");
+                        Report::NotOpened
+                    }
                 };
             let _ = reports.send(report).await; // the network has stopped: nobody to tell
         });

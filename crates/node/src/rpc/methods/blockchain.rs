@@ -54,7 +54,7 @@ pub(crate) const METHODS: &[Method] = &[
         args: &[req("height", Kind::Number, "The height.")],
         about: "The id of the best chain's block at a height.",
         run: Run::Work(|node, params| {
-            let height = params.int(0)?.unwrap_or(-1);
+            let height = params.height(0)?.unwrap_or(-1);
             let state = node.read();
             let entry = u32::try_from(height).ok().and_then(|height| state.chain.entry_at(height));
             match entry {
@@ -164,7 +164,7 @@ pub(crate) const METHODS: &[Method] = &[
         about: "Waits until the chain is so high. Answers the tip when it is, or when time is up.",
         run: Run::Wait(|node, params| {
             Box::pin(async move {
-                let height = params.int(0)?.unwrap_or(0);
+                let height = params.height(0)?.unwrap_or(0);
                 wait_for(&node, timeout(&params, 1)?, move |tip| i64::from(tip.height) >= height).await
             })
         }),
@@ -457,7 +457,7 @@ fn chain_tx_stats(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> 
         }
     };
     let month = 30 * 24 * 60 * 60 / node.coin.spacing();
-    let count = match params.int(0)? {
+    let count = match params.height(0)? {
         None => month.min(last.height().saturating_sub(1)),
         Some(count) => {
             u32::try_from(count).ok().filter(|count| *count == 0 || *count < last.height()).ok_or_else(

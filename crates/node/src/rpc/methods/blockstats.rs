@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::blockchain::{block_not_found, read_failed};
 use crate::node::Node;
 use crate::rpc::error::RpcError;
-use crate::rpc::params::{Params, expect_int, expect_text, parse_block_hash};
+use crate::rpc::params::{Params, expect_height, expect_text, parse_block_hash};
 
 /// Bytes an unspent output takes beside itself, as the reference client counts: outpoint, height, coinbase flag.
 const OUTPUT_OVERHEAD: i64 = 32 + 4 + 4 + 1;
@@ -19,7 +19,7 @@ pub(crate) fn block_stats(node: &Arc<Node>, params: &Params) -> Result<Value, Rp
     let chain = &state.chain;
     let entry = match params.value(0) {
         height @ Value::Number(_) => {
-            let height = expect_int(height)?;
+            let height = expect_height(height)?;
             let tip = chain.height();
             if height < 0 {
                 return Err(RpcError::parameter(format!("Target block height {height} is negative")));

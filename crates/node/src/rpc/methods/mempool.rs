@@ -273,13 +273,14 @@ pub(super) fn fee_at(rate: i64, vsize: usize) -> i64 {
 }
 
 fn send(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
-    let limit = max_fee_rate(params.value(1))?;
+    // In bitcoind's order, as the first thing that is wrong names the error.
     let burn = match params.value(2) {
         Value::Null => Amount::ZERO,
         given => expect_amount(given)?,
     };
     let tx = json::parse_transaction(node.coin, params.required_text(0)?)?;
     check_burn(&tx, burn)?;
+    let limit = max_fee_rate(params.value(1))?;
     let txid = tx.txid();
     {
         let state = node.read();

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use lode_p2p::{ConnectionKind, PeerId, PeerInfo};
 use serde_json::{Map, Value, json};
 
+use crate::lists::Subnet;
 use crate::node::Node;
 use crate::rpc::error::{RpcError, code};
 use crate::rpc::json;
@@ -131,10 +132,9 @@ pub(crate) const METHODS: &[Method] = &[
             let bans = node.bans.list(now);
             Ok(bans
                 .into_iter()
-                .map(|(host, created, until)| {
-                    let bits = if host.is_ipv4() { 32 } else { 128 };
+                .map(|(subnet, created, until)| {
                     json!({
-                        "address": format!("{host}/{bits}"),
+                        "address": subnet.to_string(),
                         "ban_created": created,
                         "banned_until": until,
                         "ban_duration": until - created,
@@ -158,12 +158,16 @@ pub(crate) const METHODS: &[Method] = &[
     Method {
         name: "setban",
         args: &[
-            req("subnet", Kind::Text, "The host's IP address (with /32 or /128, if any)."),
+            req(
+                "subnet",
+                Kind::Text,
+                "An IP address, or ADDRESS/BITS or ADDRESS/NETMASK for all that begin alike.",
+            ),
             req("command", Kind::Text, "\"add\" or \"remove\"."),
             opt("bantime", Kind::Number, "Seconds to ban for; 0 or nothing for 24 hours."),
             opt("absolute", Kind::Bool, "bantime is a Unix time."),
         ],
-        about: "Bans a host, or lifts its ban.",
+        about: "Bans a host or a subnet, or lifts its ban. Bans outlast a restart.",
         run: Run::Wait(|node, params| Box::pin(async move { set_ban(&node, &params).await })),
     },
     Method {
@@ -420,16 +424,9 @@ fn address_json(entry: &lode_p2p::message::AddrEntry, network: Option<&str>) -> 
 
 async fn set_ban(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
     let text = params.required_text(0)?;
-    let invalid = || RpcError::new(code::CLIENT_INVALID_IP_OR_SUBNET, "Error: Invalid IP/Subnet");
-    let (host, bits) = text.split_once('/').map_or((text, None), |(host, bits)| (host, Some(bits)));
-    let host: IpAddr = host.parse().map_err(|_| invalid())?;
-    let whole = if host.is_ipv4() { "32" } else { "128" };
-    if bits.is_some_and(|bits| bits != whole) {
-        return Err(RpcError::new(
-            code::CLIENT_INVALID_IP_OR_SUBNET,
-            "Error: Invalid IP/Subnet (only single hosts can be banned)",
-        ));
-    }
+    let subnet: Subnet = text
+        .parse()
+        .map_err(|()| RpcError::new(code::CLIENT_INVALID_IP_OR_SUBNET, "Error: Invalid IP/Subnet"))?;
     match params.required_text(1)? {
         "add" => {
             let now = now().as_secs() as i64;
@@ -441,7 +438,7 @@ async fn set_ban(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
             if until <= now {
                 return Err(RpcError::parameter("Error: Absolute timestamp is in the past"));
             }
-            if !node.bans.add(host, now, until) {
+            if !node.bans.add(subnet, now, until) {
                 return Err(RpcError::new(
                     code::CLIENT_NODE_ALREADY_ADDED,
                     "Error: IP/Subnet already banned",
@@ -452,7 +449,7 @@ async fn set_ban(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
                     .peers()
                     .await
                     .iter()
-                    .filter(|peer| peer.address.ip() == host)
+                    .filter(|peer| subnet.contains(peer.address.ip()))
                     .map(|peer| peer.id)
                     .collect();
                 for id in ids {
@@ -461,7 +458,7 @@ async fn set_ban(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
             }
         }
         "remove" => {
-            if !node.bans.remove(&host) {
+            if !node.bans.remove(&subnet) {
                 return Err(RpcError::new(
                     code::CLIENT_INVALID_IP_OR_SUBNET,
                     "Error: Unban failed. Requested address/subnet was not previously manually banned.",

@@ -216,12 +216,13 @@ fn unspent_block(
 
 fn verify_proof(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
     let malformed =
-        |error: &dyn std::fmt::Display| RpcError::decode(format!("proof cannot be read: {error}"));
-    let bytes = hex::decode(params.required_text(0)?).map_err(|error| malformed(&error))?;
+        |error: lode_primitives::DecodeError| RpcError::misc(format!("proof cannot be read: {error}"));
+    let bytes = hex::decode(params.required_text(0)?)
+        .map_err(|error| RpcError::parameter(format!("proof must be hexadecimal string: {error}")))?;
     let mut reader = Reader::new(&bytes);
-    let header = Header::decode(&mut reader, node.coin.form).map_err(|error| malformed(&error))?;
-    let tree = PartialTree::decode(&mut reader, node.coin.form).map_err(|error| malformed(&error))?;
-    reader.finish().map_err(|error| malformed(&error))?;
+    let header = Header::decode(&mut reader, node.coin.form).map_err(malformed)?;
+    let tree = PartialTree::decode(&mut reader, node.coin.form).map_err(malformed)?;
+    reader.finish().map_err(malformed)?;
     let none = Value::Array(Vec::new());
     let Ok((root, matches)) = tree.extract() else { return Ok(none) };
     if root != header.merkle_root {
