@@ -98,7 +98,8 @@ fn garbage_on_the_peers_port() {
     friend.stop();
     drop(silent);
     let said = node.stop();
-    for reason in ["bytes of garbage", "which is not this network", "does not speak the encrypted transport"] {
+    for reason in ["bytes of garbage", "which is not this network", "does not speak the encrypted transport"]
+    {
         assert!(said.contains(reason), "no {reason:?} in {said}");
     }
 }

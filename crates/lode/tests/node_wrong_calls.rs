@@ -1,27 +1,17 @@
 //! Calls made wrongly: every method with too few and too many parameters, and with each of them of every wrong kind, to
 //! this node and to bitcoind. The error codes must be the same.
 
-mod common;
+mod running;
 
-use common::{ADDRESS, TestNode};
-use lode_node::rpc::client::RpcClientError;
 use lode_node::rpc::method_args;
 use lode_testkit::{Daemon, Peer, peer};
+use running::{ADDRESS, Node};
 use serde_json::{Value, json};
 
 /// Methods that end or hold up the run.
 const LEFT_OUT: [&str; 2] = ["stop", "waitfornewblock"];
 /// What is meant to be different: there is no such method here.
 const ANSWERED_OTHERWISE: [&str; 1] = ["preciousblock"];
-
-/// One call, as its error's code; 0 where it succeeds.
-async fn code(node: &TestNode, method: &str, params: &Value) -> i64 {
-    match node.rpc.call(method, params.clone()).await {
-        Ok(_) => 0,
-        Err(RpcClientError::Rpc(error)) => error.code.into(),
-        Err(error) => panic!("{method} {params}: {error}"),
-    }
-}
 
 /// Parameter lists that are wrong in one place each.
 fn wrong(method: &str) -> Vec<Value> {
@@ -52,14 +42,15 @@ fn wrong(method: &str) -> Vec<Value> {
     lists
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn wrong_calls_have_bitcoinds_error_codes() {
+#[test]
+fn wrong_calls_have_bitcoinds_error_codes() {
     let Some(path) = peer(Peer::Bitcoind) else { return };
     let core = Daemon::start(&path, "regtest", &[]);
-    let node = TestNode::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), &[]);
     core.rpc("generatetoaddress", json!([5, ADDRESS]));
-    node.generate(5).await;
-    let help = node.call("help", json!([])).await;
+    node.call("generatetoaddress", json!([5, ADDRESS]));
+    let help = node.call("help", json!([]));
     let methods = help.as_str().unwrap().lines().filter(|line| !line.starts_with("==") && !line.is_empty());
     let mut different = Vec::new();
     let mut calls = 0;
@@ -72,15 +63,16 @@ async fn wrong_calls_have_bitcoinds_error_codes() {
                 continue;
             }
             calls += 1;
-            let ours = code(&node, method, &params).await;
-            let theirs = tokio::task::block_in_place(|| core.try_rpc(method, params.clone()))
-                .map_or_else(|error| error.code, |_| 0);
-            if ours != theirs {
-                different.push(format!("{method} {params}: {ours} here, {theirs} there"));
+            let ours = node.try_call(method, params.clone()).map_err(|(code, _)| code);
+            let theirs = core.try_rpc(method, params.clone()).map_err(|error| error.code);
+            assert_ne!(ours, Err(0), "{method} {params} is not answered");
+            if ours.as_ref().err() != theirs.as_ref().err() {
+                different.push(format!("{method} {params}: {ours:?} here, {theirs:?} there"));
             }
         }
     }
     assert!(different.is_empty(), "of {calls} calls {}:\n{}", different.len(), different.join("\n"));
+    eprintln!("{calls} wrong calls, each with bitcoind's error code");
     assert!(calls > 1_000, "{calls}");
-    node.handle.shutdown().await;
+    node.stop();
 }
