@@ -134,6 +134,8 @@ pub(crate) struct Engine {
     alone_since: Option<Time>,
     /// See [`crate::Status::doubts`].
     doubts: (u32, Height),
+    /// The time of the last tick.
+    clock: Time,
     actions: VecDeque<Action>,
 }
 
@@ -150,6 +152,7 @@ impl Engine {
             next_scan: 0,
             alone_since: None,
             doubts: (0, Height::MAX),
+            clock: Time::ZERO,
             actions: VecDeque::new(),
         }
     }
@@ -179,7 +182,12 @@ impl Engine {
 
     /// A peer has told all its headers, and all filter headers are here and compared with all who serve them.
     pub(crate) fn is_synced(&self) -> bool {
-        let all_compared = || self.helpers.values().all(|helper| !helper.filters || helper.compared);
+        // Who has only just come is waited for; who says nothing for long is not.
+        let waits = |helper: &Helper| match helper.up_to_date {
+            true => !helper.compared,
+            false => self.clock.saturating_sub(helper.progress) < self.patience,
+        };
+        let all_compared = || !self.helpers.values().any(|helper| helper.filters && waits(helper));
         self.helpers.values().any(|helper| helper.up_to_date && helper.filters)
             && self.read().filter_count() > self.read().chain().height()
             && all_compared()
@@ -313,6 +321,7 @@ impl Engine {
 
     /// The best chain has changed, or time has passed.
     pub(crate) fn tick(&mut self, now: Time) -> Result<(), LightError> {
+        self.clock = now;
         let late: Vec<(PeerId, String)> = self
             .helpers
             .iter()

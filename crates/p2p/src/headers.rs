@@ -325,7 +325,11 @@ impl Peers {
         let timeout = if light { LIGHT_BEHIND_TIMEOUT } else { BEHIND_TIMEOUT };
         let (mut ask, mut late) = (Vec::new(), Vec::new());
         for peer in self.peers.values_mut() {
-            let chosen = light || matches!(peer.kind, ConnectionKind::Outbound | ConnectionKind::BlockRelay);
+            // A light client's peers are asked one after the other: who has not had its turn is not behind.
+            let chosen = match light {
+                true => peer.sync.exhausted,
+                false => matches!(peer.kind, ConnectionKind::Outbound | ConnectionKind::BlockRelay),
+            };
             let behind = peer.sync.best_known.is_none_or(|best| best.work < tip.work);
             if !chosen || !peer.is_ready() || !behind {
                 peer.sync.behind_since = None;
