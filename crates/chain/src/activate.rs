@@ -190,6 +190,12 @@ impl Chain {
         self.tree.get_mut(id).status.set(Status::CHECKED);
         self.dirty.insert(id);
         self.active.push(id);
+        if self.coin.form.data {
+            let height = self.tree.get(id).height();
+            let transactions = hashed.block.transactions.iter().zip(&*hashed.txids);
+            let carry = transactions.filter(|(tx, _)| tx.data.as_ref().is_some_and(|data| !data.is_empty()));
+            self.data_heights.extend(carry.map(|(_, txid)| (*txid, height)));
+        }
         self.report.connect(self.chain_block(hashed));
         Ok(Ok(()))
     }

@@ -121,6 +121,8 @@ pub struct Chain {
     pub(crate) undo: FlatFiles,
     /// Entries that differ from the index on disk.
     pub(crate) dirty: BTreeSet<Id>,
+    /// Heights of transactions with data, connected since the last flush.
+    pub(crate) data_heights: HashMap<Txid, Height>,
     pub(crate) last_flush: u32,
     pub(crate) prune_checked: u32,
     pub(crate) report: Connected,
@@ -300,10 +302,12 @@ impl Chain {
         let mut changes = self.db.changes();
         self.dirty.iter().for_each(|&id| changes.put_entry(self.tree.get(id)));
         self.coins.write(&mut changes);
+        self.data_heights.iter().for_each(|(txid, &height)| changes.put_data_height(txid, height));
         changes.put_tip(self.tree.get(self.tip_id()).hash());
         changes.put_ends(self.blocks.end(), self.undo.end());
         self.db.commit(changes, true)?;
         self.dirty.clear();
+        self.data_heights.clear();
         self.coins.written(self.tree.get(self.tip_id()).height());
         Ok(())
     }

@@ -1,17 +1,18 @@
 //! The database: unspent outputs, the index of headers, and which block the outputs belong to.
 //!
-//! One `fjall` database with three keyspaces, always written by one atomic batch:
+//! One `fjall` database with four keyspaces, always written by one atomic batch:
 //!
 //! ```text
 //! utxo:  txid [32] | index u32 be                 -> code | amount | script        (see utxo.rs)
 //! index: height u32 be | block id [32]            -> header | status | positions   (see Row)
+//! data:  txid [32]                                -> height u32 be of the block whose transaction carries data
 //! meta:  "tip" -> block id   "blocks", "undo" -> file u32 le | offset u32 le
 //! ```
 
 use std::path::{Path, PathBuf};
 
 use fjall::{KeyspaceCreateOptions, PersistMode, Readable, Slice};
-use lode_primitives::{BlockHash, Decode, Encode, Form, Header, OutPoint, Reader};
+use lode_primitives::{BlockHash, Decode, Encode, Form, Header, Height, OutPoint, Reader, Txid};
 
 use crate::StoreError;
 use crate::flat::Position;
@@ -26,6 +27,7 @@ pub(crate) struct Database {
     db: fjall::Database,
     utxo: fjall::Keyspace,
     index: fjall::Keyspace,
+    data: fjall::Keyspace,
     meta: fjall::Keyspace,
     path: PathBuf,
 }
@@ -68,6 +70,7 @@ impl Database {
         Ok(Self {
             utxo: keyspace("utxo")?,
             index: keyspace("index")?,
+            data: keyspace("data")?,
             meta: keyspace("meta")?,
             db,
             path: path.to_owned(),
@@ -101,6 +104,15 @@ impl Database {
         self.utxo.contains_key(key(outpoint)).map_err(|error| self.failed(&error))
     }
 
+    /// Height of the block that held a transaction with data when it was last connected.
+    pub(crate) fn data_height(&self, txid: &Txid) -> Result<Option<Height>, StoreError> {
+        let found = self.data.get(txid.0).map_err(|error| self.failed(&error))?;
+        let height = |value: Slice| value.as_ref().try_into().map(u32::from_be_bytes);
+        found
+            .map(|value| height(value).map_err(|_| self.damaged("where a transaction with data is")))
+            .transpose()
+    }
+
     /// What the last flush left.
     pub(crate) fn meta(&self) -> Result<Meta, StoreError> {
         let get = |name: &str| self.meta.get(name).map_err(|error| self.failed(&error));
@@ -129,6 +141,7 @@ impl Database {
             batch: self.db.batch(),
             utxo: self.utxo.clone(),
             index: self.index.clone(),
+            data: self.data.clone(),
             meta: self.meta.clone(),
         }
     }
@@ -146,7 +159,7 @@ impl Database {
 
     /// Bytes on disk.
     pub(crate) fn disk_bytes(&self) -> u64 {
-        self.utxo.disk_space() + self.index.disk_space() + self.meta.disk_space()
+        self.utxo.disk_space() + self.index.disk_space() + self.data.disk_space() + self.meta.disk_space()
     }
 }
 
@@ -178,6 +191,7 @@ pub(crate) struct Changes {
     batch: fjall::OwnedWriteBatch,
     utxo: fjall::Keyspace,
     index: fjall::Keyspace,
+    data: fjall::Keyspace,
     meta: fjall::Keyspace,
 }
 
@@ -206,6 +220,10 @@ impl Changes {
             encode_position(position.unwrap_or(NOWHERE), &mut value);
         }
         self.batch.insert(&self.index, key, value);
+    }
+
+    pub(crate) fn put_data_height(&mut self, txid: &Txid, height: Height) {
+        self.batch.insert(&self.data, txid.0.as_slice(), height.to_be_bytes().as_slice());
     }
 
     pub(crate) fn put_tip(&mut self, tip: BlockHash) {

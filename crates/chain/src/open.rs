@@ -57,6 +57,7 @@ impl Chain {
             blocks,
             undo,
             dirty: BTreeSet::new(),
+            data_heights: HashMap::new(),
             last_flush: 0,
             prune_checked: 0,
             report: Connected::default(),

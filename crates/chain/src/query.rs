@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lode_coins::{Coin, Deployments};
-use lode_primitives::{Amount, Block, BlockHash, Decode, Header, Height, OutPoint, Transaction};
+use lode_primitives::{Amount, Block, BlockHash, Decode, Header, Height, OutPoint, Transaction, Txid};
 use lode_script::Flags;
 
 use crate::chain::Chain;
@@ -41,6 +41,22 @@ impl Chain {
     /// The header with the most work behind it, whether or not its block is here.
     pub fn best_header(&self) -> &BlockEntry {
         self.tree.get(self.best_header)
+    }
+
+    /// The transaction of the best chain that carries data and has this id, and its block's height. No other transactions
+    /// are found by their ids.
+    pub fn data_transaction(&self, txid: &Txid) -> Result<Option<(Transaction, Height)>, StoreError> {
+        let height = match self.data_heights.get(txid) {
+            Some(&height) => Some(height),
+            None => self.db.data_height(txid)?,
+        };
+        // It may have been disconnected since.
+        let Some((height, entry)) = height.and_then(|at| Some((at, self.entry_at(at)?))) else {
+            return Ok(None);
+        };
+        let block = self.block(&entry.hash())?;
+        let found = block.and_then(|block| block.transactions.into_iter().find(|tx| tx.txid() == *txid));
+        Ok(found.map(|tx| (tx, height)))
     }
 
     /// What is known of a block; `None` where not even its header is.

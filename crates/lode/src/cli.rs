@@ -5,15 +5,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use lode_coins::Coin;
 use lode_node::rpc::client::{RpcAuth, RpcClient, RpcClientError};
 use lode_node::rpc::{Credentials, from_words, method_args};
 use serde_json::Value;
 
 use crate::node::{default_data_dir, read_password};
 
-/// What `lode cli` takes.
+/// Which node to ask, and how to log in.
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct NodeArgs {
     /// Which coin's node
     #[arg(long, default_value = "bitcoin")]
     coin: String,
@@ -35,6 +36,42 @@ pub(crate) struct Args {
     /// A file with the password in its first line
     #[arg(long, value_name = "FILE", requires = "rpc_user")]
     rpc_password_file: Option<PathBuf>,
+}
+
+impl NodeArgs {
+    /// The coin and network.
+    pub(crate) fn coin(&self) -> anyhow::Result<&'static Coin> {
+        Ok(lode_coins::find(&self.coin, &self.network)?)
+    }
+
+    /// A client for the node.
+    pub(crate) fn client(&self) -> anyhow::Result<RpcClient> {
+        let coin = self.coin()?;
+        let auth = match &self.rpc_user {
+            Some(user) => {
+                let password = read_password(self.rpc_password_file.as_deref())?.context(
+                    "--rpc-user needs a password: set LODE_RPC_PASSWORD or give --rpc-password-file",
+                )?;
+                RpcAuth::User(Credentials { user: user.clone(), password })
+            }
+            None => RpcAuth::Cookie(match &self.rpc_cookie {
+                Some(file) => file.clone(),
+                None => {
+                    let dir = self.data_dir.clone().map_or_else(default_data_dir, Ok)?;
+                    dir.join(coin.directory()).join(".cookie")
+                }
+            }),
+        };
+        let address = self.rpc.clone().unwrap_or_else(|| format!("127.0.0.1:{}", coin.rpc_port));
+        Ok(RpcClient::new(&address, auth)?)
+    }
+}
+
+/// What `lode cli` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    node: NodeArgs,
     /// Parameters are NAME=VALUE
     #[arg(long)]
     named: bool,
@@ -51,20 +88,7 @@ pub(crate) struct Args {
 
 /// Makes the call and prints its answer. The exit code of a refused call is its error code without the sign.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let coin = lode_coins::find(&args.coin, &args.network)?;
-    let auth = match args.rpc_user {
-        Some(user) => {
-            let password = read_password(args.rpc_password_file.as_deref())?
-                .context("--rpc-user needs a password: set LODE_RPC_PASSWORD or give --rpc-password-file")?;
-            RpcAuth::User(Credentials { user, password })
-        }
-        None => RpcAuth::Cookie(match args.rpc_cookie {
-            Some(file) => file,
-            None => args.data_dir.map_or_else(default_data_dir, Ok)?.join(coin.directory()).join(".cookie"),
-        }),
-    };
-    let address = args.rpc.unwrap_or_else(|| format!("127.0.0.1:{}", coin.rpc_port));
-    let client = RpcClient::new(&address, auth)?;
+    let client = args.node.client()?;
     let params =
         from_words(method_args(&args.method), &args.params, args.named).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod dashboard;
 mod light;
+mod data;
 mod load;
 mod log;
 mod logging;
@@ -53,6 +54,8 @@ enum Command {
     Cli(cli::Args),
     /// Ask a running pool who is connected, ban, unban, set difficulties
     Admin(admin::Args),
+    /// Put a file into the chain of a coin that carries data, or get it back
+    Data(data::Args),
     /// Put load on a Stratum V1 pool of your own and measure it
     Load(load::Args),
     /// Keep keys, be paid, pay
@@ -85,6 +88,7 @@ impl Command {
             Self::Wallet(args) => wallet::run(args),
             Self::Log(args) => log::run(args),
             Self::Cli(args) => cli::run(args),
+            Self::Data(args) => data::run(args),
             Self::Config(args) => config::run(&args),
         }
     }

@@ -84,6 +84,16 @@ impl Downloads {
         matches!(self.blocks.get(hash), Some(Wanted::Buffered { .. } | Wanted::Delivered { .. }))
     }
 
+    /// It is here, but its parent is not.
+    pub(crate) fn is_waiting(&self, hash: &BlockHash) -> bool {
+        matches!(self.blocks.get(hash), Some(Wanted::Buffered { .. }))
+    }
+
+    /// No room for more blocks until some are judged.
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting_bytes >= MAX_WAITING_BYTES
+    }
+
     /// Who was asked for it.
     pub(crate) fn asked(&self, hash: &BlockHash) -> &[PeerId] {
         match self.blocks.get(hash) {
@@ -272,6 +282,7 @@ impl Peers {
         let hash = block.hash();
         self.take_block(id, hash, block, Source::Whole, step);
         self.schedule(id, step);
+        self.fetch_promised(id, step);
     }
 
     /// A block is here, whole or put together.
@@ -377,6 +388,7 @@ impl Peers {
                 // Its children waited for it where it had been asked for again.
                 self.deliver_children(hash);
                 self.schedule(from, step);
+                self.go_on_blocks_first(hash, step);
                 // The window has moved for everybody; to look each time would cost more than it brings.
                 self.downloads.accepted += 1;
                 if self.downloads.accepted.is_multiple_of(MAX_IN_FLIGHT as u64) || !step.view.initial_sync() {

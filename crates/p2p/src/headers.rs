@@ -4,8 +4,7 @@
 //! everybody. A chain is passed on (and stored) only if it claims enough work ([`Peers::least_work`]); a longer chain
 //! that has not shown enough yet is first downloaded without storing it ([`Presync`]).
 //!
-//! Coins whose peers send headers that cannot be checked without their blocks will be synced block first: that will
-//! be another manager beside this one, chosen by the coin's form in [`Peers::start_headers_if_due`].
+//! Peers whose headers cannot be checked without their blocks are synced from otherwise: see [`crate::blocks_first`].
 
 mod presync;
 
@@ -14,6 +13,7 @@ use lode_primitives::{BlockHash, Header, Work};
 
 pub(crate) use presync::Presync;
 
+use crate::blocks_first::lacks_multiplier;
 use crate::headers::presync::Fed;
 use crate::limits::{
     BEHIND_ANSWER, BEHIND_TIMEOUT, HEADERS_TIMEOUT, LIGHT_BEHIND_TIMEOUT, PROTOCOL_VERSION, RECENT,
@@ -93,6 +93,9 @@ impl Peers {
         let (Some(first), Some(last)) = (headers.first(), headers.last()) else {
             return self.headers_exhausted(id, step);
         };
+        if headers.iter().any(lacks_multiplier) {
+            return self.sync_blocks_first(id, step);
+        }
         let mut previous = None;
         for header in &headers {
             if previous.is_some_and(|hash| hash != header.prev) {
@@ -215,7 +218,7 @@ impl Peers {
     }
 
     /// A peer has no more headers for now: everybody else is asked for theirs.
-    fn headers_exhausted(&mut self, id: PeerId, step: &Step<'_>) {
+    pub(crate) fn headers_exhausted(&mut self, id: PeerId, step: &Step<'_>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.sync.exhausted = true;
         if self.options.light {

@@ -16,6 +16,7 @@
 mod addrbook;
 mod addresses;
 mod announce;
+mod blocks_first;
 mod compact;
 mod download;
 mod driver;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lode_primitives::{BlockHash, Header, Height, Txid, Work, Wtxid};
 
+use crate::blocks_first::BlocksFirst;
 use crate::headers::Presync;
 use crate::light::Owed;
 use crate::limits::{ADDR_BURST, MAX_KNOWN};
@@ -87,6 +88,8 @@ pub(crate) struct PeerSync {
     pub(crate) progress: Time,
     /// Since when it keeps others from going on.
     pub(crate) stalling_since: Option<Time>,
+    /// Set where it is synced from by blocks alone.
+    pub(crate) blocks_first: Option<Box<BlocksFirst>>,
 }
 
 /// Compact blocks.

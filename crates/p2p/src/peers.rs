@@ -264,6 +264,7 @@ impl Peers {
         if second {
             self.tick_connections(step);
             self.tick_headers(step);
+            self.tick_blocks_first(step);
             self.tick_downloads(step);
             self.orphans.expire(now);
             self.address_cache.expire(now);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lode_primitives::{Transaction, Txid, Wtxid};
+use lode_primitives::{BlockHash, Transaction, Txid, Wtxid};
 
 use crate::limits::{
     FEE_FILTER_INTERVAL, MAX_REJECTED, MAX_TX_ANNOUNCED, MAX_TX_INV, MAX_TX_PENDING, MAX_TX_QUEUE,
@@ -46,9 +46,13 @@ fn short(bytes: &[u8; 32]) -> [u8; 8] {
 impl Peers {
     /// `inv`: blocks and transactions somebody has.
     pub(crate) fn on_inv(&mut self, id: PeerId, items: &[InvItem], step: &Step<'_>) {
-        // Only the last block matters: the headers up to it are asked for.
-        if let Some(item) = items.iter().rev().find(|item| item.kind.is_block()) {
-            self.on_block_announced(id, item.block_hash(), step);
+        let blocks: Vec<BlockHash> =
+            items.iter().filter(|item| item.kind.is_block()).map(InvItem::block_hash).collect();
+        if let Some(&last) = blocks.last()
+            && !self.on_block_ids(id, &blocks, step)
+        {
+            // Only the last block matters: the headers up to it are asked for.
+            self.on_block_announced(id, last, step);
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let mut transactions = items.iter().filter(|item| item.kind.is_transaction()).peekable();

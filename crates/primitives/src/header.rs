@@ -41,10 +41,33 @@ impl Multiplier {
         Ok(Self::from_le_magnitude(bytes))
     }
 
+    /// The number in decimal.
+    pub fn to_decimal(&self) -> String {
+        decimal(&self.0)
+    }
+
     /// The minimal signed bytes, little-endian, as in the header.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// A little-endian number of any length in decimal.
+pub fn decimal(magnitude: &[u8]) -> String {
+    let mut rest = magnitude.to_vec();
+    let mut groups = Vec::new();
+    while rest.iter().any(|&byte| byte != 0) {
+        // Divided by 10^9, the greatest power of ten that leaves room for a byte beside the remainder.
+        let remainder = rest.iter_mut().rev().fold(0u64, |carry, byte| {
+            let part = carry << 8 | u64::from(*byte);
+            *byte = (part / 1_000_000_000) as u8;
+            part % 1_000_000_000
+        });
+        groups.push(remainder);
+    }
+    let mut text = groups.pop().unwrap_or(0).to_string();
+    groups.iter().rev().for_each(|group| text += &format!("{group:09}"));
+    text
 }
 
 impl fmt::Debug for Multiplier {
@@ -147,6 +170,9 @@ mod tests {
         assert_eq!(Multiplier::from_le_magnitude(&[0xee, 0x7f, 0x64, 0xb3, 0x0d, 0x6c]).as_bytes().len(), 6);
         assert_eq!(Multiplier::from_le_magnitude(&[0x80]).as_bytes(), [0x80, 0]);
         assert_eq!(Multiplier::from_le_magnitude(&[0, 0]).as_bytes(), [0u8; 0]);
+        assert_eq!(Multiplier::default().to_decimal(), "0");
+        let large = Multiplier::from_le_magnitude(&1_104_359_464_000_000_000_000_675u128.to_le_bytes());
+        assert_eq!(large.to_decimal(), "1104359464000000000000675");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use encode::{
 };
 pub use filter::BlockFilter;
 pub use hash::{BlockHash, Hash256, MerkleNode, Txid, Wtxid, hash160, sha256, sha256d, tagged_hash};
-pub use header::{Header, Height, Multiplier};
+pub use header::{Header, Height, Multiplier, decimal};
 pub use ruint::aliases::U256;
 pub use target::{CompactTargetError, Target, Work};
 pub use transaction::{OutPoint, SEQUENCE_FINAL, ScriptBuf, Transaction, TxIn, TxOut, Witness};

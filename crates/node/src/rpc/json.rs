@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value, json};
 
 use super::descriptor;
 use super::error::RpcError;
+use super::methods::prime;
 
 /// An amount in coins, with eight decimals.
 pub(crate) fn amount(amount: Amount) -> Value {
@@ -82,7 +83,7 @@ pub(crate) fn transaction(
     out.insert("weight".into(), weight.into());
     out.insert("locktime".into(), tx.lock_time.into());
     if let Some(data) = &tx.data {
-        out.insert("data".into(), hex::encode(data).into());
+        out.insert("data".into(), prime::encode(data).into());
     }
     let spent = spent.filter(|spent| spent.len() == tx.inputs.len());
     let mut inputs = Vec::with_capacity(tx.inputs.len());

@@ -40,12 +40,14 @@ pub(crate) const GROUPS: &[(&str, &[Method])] = &[
     ("Blockchain", methods::blockchain::METHODS),
     ("Blockchain", methods::utxo::METHODS),
     ("Blockchain", methods::filters::METHODS),
+    ("Blockchain", methods::scan::METHODS),
     ("Control", methods::control::METHODS),
     ("Blockchain", methods::mempool::METHODS),
     ("Mining", methods::mining::METHODS),
     ("Network", methods::network::METHODS),
     ("Rawtransactions", methods::package::METHODS),
     ("Rawtransactions", methods::raw::METHODS),
+    ("Rawtransactions", methods::prime::METHODS),
     ("Util", methods::util::METHODS),
 ];
 

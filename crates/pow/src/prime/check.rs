@@ -220,6 +220,11 @@ impl Origin {
         Ok(chain)
     }
 
+    /// The origin itself, little-endian.
+    pub fn to_le_bytes(&self) -> Vec<u8> {
+        self.origin.to_le_bytes()
+    }
+
     /// The lengths of the three chains, for who wants to know them whatever they are.
     pub fn lengths(&self) -> Lengths {
         self.both_lengths(&self.runs()).0

@@ -31,6 +31,11 @@ impl Number {
         Some(Self(limbs))
     }
 
+    /// All its bytes, little-endian.
+    pub(super) fn to_le_bytes(self) -> Vec<u8> {
+        self.0.iter().flat_map(|limb| limb.to_le_bytes()).collect()
+    }
+
     /// Position of the highest bit set, plus one; 0 for zero.
     pub(super) fn bits(&self) -> u32 {
         let top = self.0.iter().rposition(|&limb| limb != 0);

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use lode_chain::{BlockEntry, Chain, StoreError};
 use lode_coins::{Deployments, Retarget};
+use lode_pow::ChainLength;
 use lode_primitives::{Block, BlockHash, Target};
 use serde_json::{Map, Value, json};
 
+use super::prime;
 use crate::node::{Node, Tip, now};
 use crate::rpc::error::{RpcError, code};
 use crate::rpc::json::{self, Spent};
@@ -207,9 +209,11 @@ pub(crate) fn read_failed(error: &StoreError) -> RpcError {
 
 /// How much harder than difficulty 1 the target in `bits` is, as the reference client shows it.
 pub(crate) fn difficulty(coin: &lode_coins::Coin, bits: u32) -> f64 {
-    match (Target::from_compact(bits), coin.pow.block_difficulty_one_target()) {
-        (Ok(target), Some(one)) => target.difficulty(one),
-        _ => 0.0,
+    match (coin.pow.block_difficulty_one_target(), Target::from_compact(bits)) {
+        (Some(one), Ok(target)) => target.difficulty(one),
+        (Some(_), Err(_)) => 0.0,
+        // A prime chain's difficulty is its length.
+        (None, _) => ChainLength(bits).to_f64(),
     }
 }
 
@@ -251,6 +255,7 @@ pub(crate) fn header_json(chain: &Chain, entry: &BlockEntry) -> Map<String, Valu
     if let Some(next) = chain.next(&hash) {
         put("nextblockhash", next.hash().to_string().into());
     }
+    prime::put_chain(&header, &mut out);
     out
 }
 

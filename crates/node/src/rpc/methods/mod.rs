@@ -8,6 +8,8 @@ pub(super) mod mempool;
 pub(super) mod mining;
 pub(super) mod network;
 pub(super) mod package;
+pub(super) mod prime;
 pub(super) mod raw;
+pub(super) mod scan;
 pub(super) mod util;
 pub(super) mod utxo;

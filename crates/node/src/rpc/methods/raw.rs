@@ -8,6 +8,7 @@ use lode_script::{Instructions, ScriptKind, build, classify, has_valid_ops, is_u
 use serde_json::Value;
 
 use super::blockchain::{block_not_found, read_failed};
+use super::prime;
 use crate::node::Node;
 use crate::rpc::error::{RpcError, code};
 use crate::rpc::json::{self, Spent};
@@ -34,6 +35,7 @@ pub(crate) const METHODS: &[Method] = &[
             opt("locktime", Kind::Number, "Lock time. Default 0."),
             opt("replaceable", Kind::Bool, "Sequence numbers allow replacement (BIP125). Default true."),
             opt("version", Kind::Number, "Version, 1 to 3. Default 2."),
+            opt("txdata", Kind::Text, "What it carries in its data field, base64. Coins that have one only."),
         ],
         about: "Makes an unsigned transaction and gives its hex. Nothing is stored or sent.",
         run: Run::Work(|node, params| Ok(json::hex_of(&create(node.coin, params)?).into())),
@@ -71,9 +73,13 @@ pub(crate) const METHODS: &[Method] = &[
         args: &[
             req("txid", Kind::Text, "The transaction's id."),
             opt("verbosity|verbose", Kind::Any, "0: hex; 1: JSON; 2: with the outputs it spends. Default 0."),
-            opt("blockhash", Kind::Text, "The block to look in. Default: the mempool."),
+            opt(
+                "blockhash",
+                Kind::Text,
+                "The block to look in. Default: the mempool, and what carries data.",
+            ),
         ],
-        about: "A transaction of the mempool, or of the block that is named.",
+        about: "A transaction of the mempool, or of the block that is named. Those that carry data are found without.",
         run: Run::Work(get_raw_transaction),
     },
     Method {
@@ -107,6 +113,11 @@ fn get_raw_transaction(node: &Arc<Node>, params: &Params) -> Result<Value, RpcEr
             Some(hash)
         }
     };
+    let carried = || {
+        let found = chain.data_transaction(&txid).unwrap_or(None);
+        found.and_then(|(_, height)| Some(chain.entry_at(height)?.hash()))
+    };
+    let hash = hash.or_else(|| if state.mempool.get(&txid).is_none() { carried() } else { None });
     let (tx, spent) = match &hash {
         None => {
             let entry = state.mempool.get(&txid).ok_or_else(|| {
@@ -196,7 +207,7 @@ fn create(coin: &Coin, params: &Params) -> Result<Transaction, RpcError> {
         ));
     }
     let outputs = create_outputs(coin, params.value(1))?;
-    let data = coin.form.data.then(Vec::new);
+    let data = prime::decode(coin, params.value(5))?;
     Ok(Transaction { version, inputs, outputs, lock_time, data })
 }
 
