@@ -242,6 +242,7 @@ kernel!(powers_10, 10, [0 1 2 3 4 5 6 7 8 9]);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lode_testkit::rounds;
     use num_bigint::BigUint;
     use proptest::prelude::*;
 
@@ -262,7 +263,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(ProptestConfig::with_cases(rounds(48, 200_000) as u32))]
         #[test]
         fn agrees_with_num_bigint(seed in prop::collection::vec(any::<[u8; 64]>(), 8), bits in 240..=BITS_MAX) {
             // Lanes of somewhat different lengths.

@@ -171,6 +171,7 @@ fn fraction<const N: usize>(n: &[u64; N], r: &[u64; N]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lode_testkit::rounds;
     use num_bigint::BigUint;
     use proptest::prelude::*;
 
@@ -200,7 +201,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
+        #![proptest_config(ProptestConfig::with_cases(rounds(48, 100_000) as u32))]
         #[test]
         fn agrees_with_num_bigint(mut bytes in prop::collection::vec(any::<u8>(), 30..80), twos in 0u32..70) {
             // Above 1, as a chain's numbers are.

@@ -122,6 +122,7 @@ impl<const N: usize> Modulus<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lode_testkit::rounds;
     use num_bigint::BigUint;
     use proptest::prelude::*;
 
@@ -140,7 +141,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(rounds(64, 200_000) as u32))]
         #[test]
         fn agrees_with_num_bigint(modulus: [u64; 7], exponent: [u64; 7], cut in 0..7usize) {
             check(modulus, exponent);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lode_chain::mempool::{EntryInfo, Mempool, MempoolError};
+use lode_coins::Coin;
 use lode_primitives::{Amount, OutPoint, Transaction, Txid};
 use serde_json::{Map, Value, json};
 
@@ -266,10 +267,11 @@ pub(super) fn max_fee_rate(value: &Value) -> Result<i64, RpcError> {
     Ok(rate.to_sat())
 }
 
-/// The fee of so many virtual bytes at a rate, satoshi, rounded up.
-pub(super) fn fee_at(rate: i64, vsize: usize) -> i64 {
+/// The fee of so many virtual bytes at a rate, satoshi, rounded up; what the coin asks of every transaction is not too high.
+pub(super) fn highest_fee(coin: &Coin, rate: i64, vsize: usize) -> i64 {
     let product = i128::from(rate) * vsize as i128;
-    i64::try_from((product + 999) / 1_000).unwrap_or(i64::MAX)
+    let at_rate = i64::try_from((product + 999) / 1_000).unwrap_or(i64::MAX);
+    at_rate.max(coin.least_fee(vsize).to_sat())
 }
 
 fn send(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
@@ -301,7 +303,7 @@ fn send(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
             return Ok(txid.to_string().into());
         }
         let tested = state.mempool.test(&tx, &state.chain, now()).map_err(|error| refused(&error))?;
-        if limit > 0 && tested.fee.to_sat() > fee_at(limit, tested.vsize) {
+        if limit > 0 && tested.fee.to_sat() > highest_fee(node.coin, limit, tested.vsize) {
             return Err(RpcError::new(
                 code::VERIFY_ERROR,
                 "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)",

@@ -10,7 +10,7 @@ use lode_chain::policy::FeeRate;
 use lode_primitives::{Amount, Transaction, Txid, Wtxid};
 use serde_json::{Map, Value, json};
 
-use super::mempool::{check_burn, fee_at, max_fee_rate, sat};
+use super::mempool::{check_burn, highest_fee, max_fee_rate, sat};
 use crate::node::{Node, now};
 use crate::rpc::error::{RpcError, code};
 use crate::rpc::json;
@@ -98,7 +98,7 @@ fn test_accept(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
             _ if stopped => {}
             None | Some(PackageVerdict::Here(_) | PackageVerdict::OtherWitness(_)) => {}
             Some(PackageVerdict::Taken { tested, .. })
-                if limit > 0 && tested.fee.to_sat() > fee_at(limit, tested.vsize) =>
+                if limit > 0 && tested.fee.to_sat() > highest_fee(node.coin, limit, tested.vsize) =>
             {
                 out["allowed"] = false.into();
                 out["reject-reason"] = "max-fee-exceeded".into();
