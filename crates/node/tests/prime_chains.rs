@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -43,7 +43,11 @@ fn address(coin: &Coin) -> String {
 async fn wait_for_tip(node: &TestNode, hash: &str) {
     let began = Instant::now();
     while node.call("getbestblockhash", json!([])).await != hash {
-        assert!(began.elapsed() < PATIENCE, "at {}", node.call("getblockcount", json!([])).await);
+        if began.elapsed() > PATIENCE {
+            let (tips, peers) =
+                (node.call("getchaintips", json!([])).await, node.call("getpeerinfo", json!([])).await);
+            panic!("not at {hash}: {tips} {peers}");
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -163,7 +167,10 @@ impl OldPeer {
                 sockets.lock().unwrap().push(socket.try_clone().unwrap());
                 let blocks = Arc::clone(&blocks);
                 // A connection ends with an error when the node, or the test, is done.
-                std::thread::spawn(move || serve_old(coin, socket, &blocks));
+                std::thread::spawn(move || {
+                    serve_old(coin, &socket, &blocks);
+                    let _ = socket.shutdown(Shutdown::Both);
+                });
             }
         });
         peer
@@ -180,7 +187,7 @@ impl OldPeer {
     }
 }
 
-fn serve_old(coin: &Coin, mut socket: TcpStream, blocks: &Mutex<Vec<Block>>) -> Option<()> {
+fn serve_old(coin: &Coin, mut socket: &TcpStream, blocks: &Mutex<Vec<Block>>) -> Option<()> {
     let mut go_on = None;
     loop {
         let mut head = [0; HEADER_LEN];
@@ -191,7 +198,9 @@ fn serve_old(coin: &Coin, mut socket: TcpStream, blocks: &Mutex<Vec<Block>>) -> 
         let message = Message::decode(&head.command, &payload, coin.form).ok()?;
         let blocks = blocks.lock().unwrap().clone();
         let after = |hashes: &[BlockHash]| {
-            let place = |hash| blocks.iter().position(|block: &Block| block.hash() == *hash).map(|at| at + 1);
+            let place = |hash: &BlockHash| {
+                blocks.iter().position(|block: &Block| block.hash() == *hash).map(|at| at + 1)
+            };
             hashes.iter().find_map(place).unwrap_or(0)
         };
         let answers = match message {
@@ -304,6 +313,8 @@ async fn no_kill_loses_anything() {
             first.call("invalidateblock", json!([fork])).await;
             let script = format!("raw(51{round:04x}7551)");
             first.call("generatetodescriptor", json!([6, script])).await;
+            // Known for valid again, lest a node that still stands on it be turned away.
+            first.call("reconsiderblock", json!([fork])).await;
         }
         first.call("generatetoaddress", json!([15, to])).await;
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
