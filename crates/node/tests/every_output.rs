@@ -1,8 +1,6 @@
 //! Thousands of blocks with payments between outputs of every kind, from one `bitcoind` through Lode to another that
 //! knows only Lode: the same outputs at every step, reorganisations sixty deep from either end, transactions and blocks
 //! passed on both ways, and a block of Lode's own template with more than a blockful waiting.
-//!
-//! `LODE_FULL=1` makes it 5,000 blocks.
 
 mod common;
 
@@ -16,11 +14,13 @@ use lode_chain::testing::{block_on, block_with, seal};
 use lode_chain::{Chain, ChainOptions};
 use lode_primitives::{Amount, Block, BlockHash, Encode, Transaction, TxOut};
 use lode_script::build;
-use lode_testkit::{Daemon, Peer, peer, rounds};
+use lode_testkit::{Daemon, Peer, peer};
 use serde_json::{Value, json};
 
 /// How long anything may take until it counts as not happening.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Blocks to sync.
+const BLOCKS: usize = 5_000;
 /// Payments in each block, of two inputs each.
 const PAYMENTS: usize = 4;
 /// Outputs that payments go around in.
@@ -170,7 +170,7 @@ async fn every_kind_of_output_goes_through_lode() {
     let Some(path) = peer(Peer::Bitcoind) else { return };
     let began = Instant::now();
     let Blocks { trunk, second, third, mut owned, spent } =
-        tokio::task::spawn_blocking(|| make(rounds(800, 5_000))).await.unwrap();
+        tokio::task::spawn_blocking(|| make(BLOCKS)).await.unwrap();
     assert!(spent.iter().all(|count| *count > 100), "spends by kind: {spent:?}");
     let tip = trunk[trunk.len() - 1].hash();
     eprintln!(

@@ -541,3 +541,71 @@ fn mempools_with_reorganisations() {
 fn mempools_with_reorganisations_of_large_clusters() {
     play(usize::MAX, true);
 }
+
+/// A block is taken back whose transactions more of the mempool spend than a cluster may hold, by count and by size: both
+/// keep the same, those that pay best.
+#[test]
+fn clusters_too_large_are_cut_alike() {
+    for (children, padding) in [(100, 0), (40, 6_000)] {
+        let Some(mut bench) = Bench::start(&[]) else { return };
+        // Coinbases pay to scripts that are not standard; what is to come back must spend some that are.
+        let pays = |tx: &mut Transaction| {
+            tx.outputs.iter_mut().for_each(|output| output.script_pubkey = script());
+        };
+        let mut funding = testing::spend(&[bench.coinbase()], &[20_000_000; 2]);
+        pays(&mut funding);
+        bench.connect(vec![funding.clone()]);
+        let parents: Vec<Transaction> = (0..2)
+            .map(|vout| {
+                let outpoint = OutPoint { txid: funding.txid(), vout };
+                let mut tx = testing::spend(&[outpoint], &vec![100_000; children]);
+                tx.inputs[0].witness = Witness(vec![vec![0x51]]);
+                pays(&mut tx);
+                tx
+            })
+            .collect();
+        bench.connect(parents.clone());
+        let clock = now();
+        bench.strict.rpc("setmocktime", json!([clock]));
+        let mut mempool = Mempool::new(MempoolOptions::for_coin(bench.chain.coin()));
+        let mut offer = |tx: &Transaction| {
+            bench.strict.rpc("sendrawtransaction", json!([hex::encode(tx.to_bytes()), 0]));
+            mempool.accept(tx.clone(), &bench.chain, clock).unwrap();
+        };
+        for (vout, which) in (0..children).flat_map(|vout| [(vout, 0), (vout, 1)]) {
+            let outpoint = OutPoint { txid: parents[which].txid(), vout: vout as u32 };
+            // No two pay the same rate, and not in the order they come.
+            let fee = 3_000 + 7 * ((vout * 37 + which * 11) % 211) as i64;
+            let mut child = testing::spend(&[outpoint], &[100_000 - fee]);
+            child.inputs[0].witness = Witness(vec![vec![0x51]]);
+            child.outputs[0].script_pubkey = script();
+            if padding > 0 {
+                let script_pubkey = build::op_return(&[&vec![7; padding + 13 * vout]]);
+                child.outputs.push(TxOut { value: Amount::ZERO, script_pubkey });
+            }
+            offer(&child);
+            if vout % 5 == 0 {
+                let outpoint = OutPoint { txid: child.txid(), vout: 0 };
+                let mut grandchild = testing::spend(&[outpoint], &[90_000 - 9 * vout as i64]);
+                grandchild.inputs[0].witness = Witness(vec![vec![0x51]]);
+                grandchild.outputs[0].script_pubkey = script();
+                offer(&grandchild);
+            }
+        }
+        let before = mempool.len();
+        let tip = bench.chain.tip().hash();
+        for node in [&bench.strict, &bench.lenient] {
+            node.rpc("invalidateblock", json!([tip.to_string()]));
+        }
+        let report = bench.chain.invalidate_block(&tip).unwrap().unwrap();
+        let change = mempool.on_tip_changed(&report, &bench.chain, clock).unwrap();
+        assert!(change.removed.len() > 20, "{} of {before} given up", change.removed.len());
+        let core = bench.strict.rpc("getrawmempool", json!([]));
+        let core: BTreeSet<String> =
+            core.as_array().unwrap().iter().map(|txid| txid.as_str().unwrap().to_owned()).collect();
+        let own: BTreeSet<String> = mempool.iter().map(|entry| entry.txid.to_string()).collect();
+        assert_eq!(own, core);
+        assert!(own.len() > 20 && parents.iter().all(|tx| mempool.contains(&tx.txid())), "{}", own.len());
+        println!("of {before} transactions and 2 parents both keep the same {}", own.len());
+    }
+}
