@@ -55,7 +55,7 @@ pub(crate) struct Args {
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Subcommand)]
-#[serde(rename_all = "snake_case", tag = "order")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
     /// How it stands: connections, shares, limits
     Status,

@@ -294,8 +294,10 @@ impl view::Source for Dashboard {
             let (window, workers) = (ledger.account_window(&account), ledger.workers_of(&account, now_ms));
             (account, window, total, workers, owed, rate, history)
         };
+        // Whoever uses this address without bringing it work changes nothing that is shown of it.
         let mut machines: HashMap<String, view::WorkerView> = workers
             .into_iter()
+            .filter(|worker| worker.window.shares > 0 || window.shares == 0)
             .map(|worker| {
                 let view = view::WorkerView {
                     name: worker.name.clone(),
@@ -312,8 +314,9 @@ impl view::Source for Dashboard {
         for session in sessions.iter().filter(|session| session.worker.account().name() == address) {
             if let Some(machine) = machines.get_mut(session.worker.name()) {
                 machine.connected = true;
-                machine.difficulty = session.difficulty.unwrap_or(machine.difficulty);
-                // Whoever uses this address without bringing it work changes nothing that is shown of it.
+                if session.accepted > 0 || machine.difficulty == 0.0 {
+                    machine.difficulty = session.difficulty.unwrap_or(machine.difficulty);
+                }
                 if session.accepted > 0 {
                     machine.refused += u64::from(session.refused);
                 }

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{ADDRESS, TestPool, config};
-use lode_pool::load::{LoadOptions, ShareKind, run};
+use lode_pool::load::{LoadOptions, ShareKind, churn, run};
 use lode_primitives::BlockHash;
 
 fn options(pool: &TestPool) -> LoadOptions {
@@ -66,4 +66,26 @@ fn refusals_jobs_and_nonsense_are_seen() {
     let kept = report.connections - SENDING;
     assert!(report.jobs.iter().any(|job| job.connections >= kept), "{:?}", report.jobs);
     assert!(report.lost <= SENDING, "{} of {SENDING} senders lost", report.lost);
+}
+
+/// Connections that came and went are remembered by nothing that grows with them: 200 bytes for each would be seen.
+#[test]
+fn memory_after_churn_is_as_at_its_start() {
+    let pool = TestPool::start(config());
+    let count = lode_testkit::rounds(20_000, 1_000_000) as u64;
+    let report = {
+        // One worker: nothing sweeps the registry of workers here.
+        let user = format!("{ADDRESS}.w");
+        churn(&LoadOptions { user, sources: 500, connecting: 64, ..options(&pool) }, count).unwrap()
+    };
+    assert_eq!((report.logins, report.lost), (count, 0));
+    let [before, warm, after] = report.memory.unwrap();
+    println!("{before} bytes before, {warm} after a tenth, {after} after {count} log-ins");
+    assert!(after < warm + 200 * count.min(20_000), "{warm} bytes after a tenth, {after} at the end");
+    let connections = &pool.front.stats().connections;
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while connections.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+        assert!(std::time::Instant::now() < deadline, "the pool does not see them go");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -28,12 +28,15 @@ use crate::share::Jobs;
 
 /// Bytes read from one connection at a time; a connection with more waiting is read again behind the others.
 const READ_CHUNK: usize = 64 * 1024;
-/// Answers of a round are sent when they come to this many bytes, however many connections are still ready.
-const ROUND_BYTES: usize = 1024 * 1024;
+/// Answers of a round are sent when they come to this many bytes, however many connections are still ready: enough for
+/// three thousand shares, and little to hold.
+const ROUND_BYTES: usize = 128 * 1024;
 /// Shares of a round are recorded when there are this many: under the log's own bound for a batch.
 const ROUND_SHARES: usize = 16_384;
-/// Connections accepted before others are served again.
-const ACCEPT_BATCH: usize = 256;
+/// Ready connections served in a round: answers wait for its end, so that a crowd makes miners wait a millisecond, not twenty.
+const EVENTS_MAX: usize = 128;
+/// Connections accepted before others are served again, for the same reason.
+const ACCEPT_BATCH: usize = 32;
 /// How long the answers of a round with a found block wait for the disk.
 const BLOCK_SAFE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between looks at idle connections, and at the longest between looks at the mailbox.
@@ -132,7 +135,7 @@ struct Thread {
 
 impl Thread {
     fn run(mut self) {
-        let mut events = Events::with_capacity(4096);
+        let mut events = Events::with_capacity(EVENTS_MAX);
         let mut buffer = vec![0; READ_CHUNK];
         let mut next_tick = Instant::now() + TICK;
         loop {
@@ -357,7 +360,7 @@ impl Thread {
 
     fn close(&mut self, key: usize, why: &'static str) {
         if let Some(mut connection) = self.connections.try_remove(key) {
-            let _ = self.poll.registry().deregister(&mut connection.stream);
+            // Closing the socket takes it out of the epoll set.
             if connection.leaving.is_none() {
                 note_end(&self.shared, &mut connection, self.now_ms, why);
             }
