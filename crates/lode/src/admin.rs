@@ -78,7 +78,8 @@ pub(crate) enum Order {
     /// Ban a network, and close its connections
     Ban {
         /// ADDRESS or NETWORK/BITS
-        network: String,
+        #[arg(value_name = "NETWORK")]
+        block: String,
         /// For so long
         #[arg(long, default_value_t = 1440)]
         minutes: u64,
@@ -86,7 +87,8 @@ pub(crate) enum Order {
     /// End the bans of a network and of all addresses in it
     Unban {
         /// ADDRESS or NETWORK/BITS
-        network: String,
+        #[arg(value_name = "NETWORK")]
+        block: String,
     },
     /// Why an address is turned away, or a miner's requests are refused
     Why {

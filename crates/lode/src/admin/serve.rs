@@ -77,16 +77,16 @@ fn obey(order: &Order, pool: &PoolHandle) -> anyhow::Result<Value> {
         Order::Who { who, limit } => sessions(pool, who.as_deref().map(Who::parse).as_ref(), *limit),
         Order::Top { limit } => json!({ "blocks": pool.top(*limit) }),
         Order::Bans => json!({ "bans": pool.bans() }),
-        Order::Ban { network, minutes } => {
-            let network: NetworkBlock = network.parse()?;
+        Order::Ban { block, minutes } => {
+            let network: NetworkBlock = block.parse()?;
             if *minutes == 0 {
                 bail!("a ban lasts at least a minute");
             }
             let until_ms = unix_ms() + (*minutes).min(BAN_MINUTES_MAX) * 60_000;
             json!({ "network": network, "until_ms": until_ms, "closed": pool.ban(network, until_ms) })
         }
-        Order::Unban { network } => {
-            let network: NetworkBlock = network.parse()?;
+        Order::Unban { block } => {
+            let network: NetworkBlock = block.parse()?;
             json!({ "network": network, "ended": pool.unban(network) })
         }
         Order::Why { who } => match who.parse() {
