@@ -81,8 +81,10 @@ async fn filters_are_bitcoinds_over_every_kind_of_output() {
     let refused = node.error("getblockfilter", json!([blocks[0].hash().to_string()])).await;
     assert_eq!(refused, (-1, "Index is not enabled for filtertype basic".to_owned()));
     assert_eq!(node.call("getindexinfo", json!([])).await, json!({}));
-    node.handle.shutdown().await;
-    let node = TestNode::start_in(node.dir, |options| options.filters = true).await;
+    let TestNode { handle, dir, .. } = node;
+    handle.shutdown().await;
+    drop(handle); // the directory is its own as long as it lives
+    let node = TestNode::start_in(dir, |options| options.filters = true).await;
     indexed(&node).await;
     compare(&node, &core).await;
 
@@ -182,7 +184,7 @@ async fn peers_get_filters_within_bounds() {
     let mut next = async || tokio::time::timeout(PATIENCE, events.recv()).await.expect("an event").unwrap();
     let peer = loop {
         match next().await {
-            Event::Connected { peer, services, .. } => {
+            Event::Connected { services, .. } => {
                 assert!(services.has(Services::COMPACT_FILTERS), "{services}");
             }
             Event::UpToDate { peer } => break peer,
