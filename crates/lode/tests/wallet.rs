@@ -235,6 +235,31 @@ fn every_kind_of_address_through_bitcoind_and_the_words_find_it_again() {
 }
 
 #[test]
+fn a_thousand_coinbases_are_gathered_in_one_transaction_that_bitcoind_takes() {
+    let Some(path) = peer(Peer::Bitcoind) else { return };
+    let bitcoind = Daemon::start(&path, "regtest", &["-blockfilterindex"]);
+    let directory = tempfile::tempdir().unwrap();
+    let user = User::of(&bitcoind, "bitcoin", directory.path());
+    user.create("miner");
+    let address = user.address("miner", "segwit");
+    for _ in 0..10 {
+        bitcoind.rpc("generatetoaddress", json!([100, address]));
+    }
+    let nobody = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+    bitcoind.rpc("generatetoaddress", json!([100, nobody]));
+    let before = user.balance("miner", "spendable_sat");
+    let done = user.json("miner", &["consolidate", "--rate", "1", "--yes"]);
+    assert_eq!(done.as_array().unwrap().len(), 1);
+    assert_eq!(done[0]["plan"]["inputs"].as_array().unwrap().len(), 1_000);
+    let entry = bitcoind.rpc("getmempoolentry", json!([done[0]["txid"]]));
+    assert!(entry["weight"].as_u64().unwrap() <= 400_000, "{entry}");
+    bitcoind.rpc("generatetoaddress", json!([1, nobody]));
+    let coins = user.json("miner", &["coins"]);
+    assert_eq!(coins.as_array().unwrap().len(), 1);
+    assert_eq!(coins[0]["sat"].as_i64().unwrap() + done[0]["plan"]["fee_sat"].as_i64().unwrap(), before);
+}
+
+#[test]
 fn a_wallet_that_no_one_here_wrote_signs_ours_and_we_sign_its() {
     let (Some(path), Some(embit)) = (peer(Peer::Bitcoind), peer(Peer::Embit)) else { return };
     let bitcoind = Daemon::start(&path, "regtest", &["-blockfilterindex"]);

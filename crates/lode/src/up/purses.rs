@@ -1,6 +1,6 @@
 //! The wallets of the two miners of `lode up`: their coins arrive, mature, and are spent to each other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
@@ -18,14 +18,21 @@ pub(crate) const PASSPHRASE: &str = "local";
 /// Which part of what it can spend one gives the other.
 const PART: i64 = 10;
 
-/// Both wallets, and the way to the node.
+/// Both players' wallets, and the way to the node.
 #[derive(Clone)]
 pub(crate) struct Purses(Arc<Mutex<Inner>>);
 
 struct Inner {
     source: RpcSource,
-    wallets: Vec<Wallet>,
-    payees: Vec<(String, String)>,
+    purses: Vec<Purse>,
+}
+
+/// One of the two: its wallet is open only while it is looked into, so that its owner can use it beside.
+struct Purse {
+    name: String,
+    /// Where it is paid for its work.
+    address: String,
+    path: PathBuf,
 }
 
 /// A wallet after a look at the chain.
@@ -45,30 +52,32 @@ impl Purses {
         let address = node.rpc_address().context("the embedded node takes no JSON-RPC")?;
         let cookie = RpcAuth::Cookie(node.directory().join(".cookie"));
         let source = RpcSource::new(RpcClient::new(&address.to_string(), cookie)?, coin)?;
-        let (mut wallets, mut payees) = (Vec::new(), Vec::new());
+        let mut purses = Vec::new();
         for name in NAMES {
             let path = wallet_path(data_dir, coin, name);
-            if !path.exists() {
+            let wallet = if path.exists() {
+                Wallet::open(&path, PASSPHRASE, coin).with_context(|| {
+                    format!("the wallet of {name}, whose passphrase should be \"{PASSPHRASE}\"")
+                })?
+            } else {
                 let keys = Keys::Own(Seed::generate(12)?);
                 let new = NewWallet { coin, keys, account: 0, birthday: 0, gap: GAP };
                 let mut wallet = Wallet::create(&path, PASSPHRASE, new)?;
                 wallet.new_address(None)?;
                 wallet.save()?;
-            }
-            let wallet = Wallet::open(&path, PASSPHRASE, coin).with_context(|| {
-                format!("the wallet of {name}, whose passphrase should be \"{PASSPHRASE}\"")
-            })?;
+                wallet
+            };
             let first = wallet.addresses().into_iter().find(|(_, change, _)| !change);
             let (_, _, address) = first.with_context(|| format!("the wallet of {name} has no address"))?;
-            payees.push((name.to_owned(), address));
-            wallets.push(wallet);
+            purses.push(Purse { name: name.to_owned(), address, path });
         }
-        Ok(Self(Arc::new(Mutex::new(Inner { source, wallets, payees }))))
+        Ok(Self(Arc::new(Mutex::new(Inner { source, purses }))))
     }
 
     /// Name and address of each.
     pub(crate) fn payees(&self) -> Vec<(String, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).payees.clone()
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.purses.iter().map(|purse| (purse.name.clone(), purse.address.clone())).collect()
     }
 
     /// Reads the chain; whoever can spend and waits for no payment of its own pays the other a part.
@@ -82,38 +91,48 @@ impl Purses {
 
 impl Inner {
     fn look(&mut self) -> anyhow::Result<Vec<Look>> {
-        for wallet in &mut self.wallets {
+        let coin = self.source.coin();
+        let opened = self.purses.iter().map(|purse| Wallet::open(&purse.path, PASSPHRASE, coin));
+        let mut wallets = opened.collect::<Result<Vec<_>, _>>()?;
+        for wallet in &mut wallets {
             wallet.sync(&mut self.source, &mut |_| {})?;
         }
         let mut looks = Vec::new();
-        for index in 0..self.wallets.len() {
-            let paid = self.pay(index, (index + 1) % self.wallets.len())?;
-            let wallet = &mut self.wallets[index];
-            wallet.save()?;
-            looks.push(Look { name: self.payees[index].0.clone(), balance: wallet.balance(), paid });
+        for from in 0..wallets.len() {
+            let to = (from + 1) % wallets.len();
+            let paid = self.pay(&mut wallets, from, to)?;
+            wallets[from].save()?;
+            looks.push(Look {
+                name: self.purses[from].name.clone(),
+                balance: wallets[from].balance(),
+                paid: paid.map(|(amount, fee, txid)| (amount, fee, txid, self.purses[to].name.clone())),
+            });
         }
         Ok(looks)
     }
 
-    fn pay(&mut self, from: usize, to: usize) -> anyhow::Result<Option<(Amount, Amount, Txid, String)>> {
-        let payer = &self.wallets[from];
+    /// Pays a part of what can be spent, unless a payment waits already. What was paid, its fee, and the transaction.
+    fn pay(
+        &mut self,
+        wallets: &mut [Wallet],
+        from: usize,
+        to: usize,
+    ) -> anyhow::Result<Option<(Amount, Amount, Txid)>> {
+        let (payer, coin) = (&wallets[from], self.source.coin());
         let amount = Amount::from_sat(payer.balance().spendable.to_sat() / PART);
         let waits = payer.history().iter().any(|entry| entry.confirmations == 0 && entry.fee.is_some());
-        let address = self.payees[to].1.clone();
-        let coin = payer.coin();
-        let script = coin.address_to_script(&address)?;
+        let script = coin.address_to_script(&self.purses[to].address)?;
         if waits || amount < payer.least_output(&script) {
             return Ok(None);
         }
         // A key of its own for each receipt.
-        let address = self.wallets[to].new_address(None)?;
-        self.wallets[to].save()?;
+        let address = wallets[to].new_address(None)?;
+        wallets[to].save()?;
         let least = coin.min_relay_fee.to_sat().unsigned_abs();
         let rate = FeeRate::from_sat_per_kvb(least.max(1_000));
-        let wallet = &mut self.wallets[from];
-        let plan = wallet.plan_send(&Pay::Amounts(vec![(address, amount)]), rate, &[])?;
-        let tx = wallet.sign(&plan)?;
-        let txid = wallet.send(&tx, &mut self.source)?;
-        Ok(Some((amount, plan.fee, txid, self.payees[to].0.clone())))
+        let plan = wallets[from].plan_send(&Pay::Amounts(vec![(address, amount)]), rate, &[])?;
+        let tx = wallets[from].sign(&plan)?;
+        let txid = wallets[from].send(&tx, &mut self.source)?;
+        Ok(Some((amount, plan.fee, txid)))
     }
 }

@@ -1,6 +1,7 @@
 //! What there is and where it came from: `address`, `balance`, `history`, `coins`, `label`, `rescan`.
 
 use anyhow::bail;
+use lode_light::risk;
 use lode_primitives::Amount;
 use lode_wallet::{AddressKind, Coin, CoinState, Entry, Wallet, show_amount};
 use serde_json::{Value, json};
@@ -172,6 +173,10 @@ pub(super) fn history(place: &Place, args: &History) -> anyhow::Result<()> {
         } else {
             for script in &entry.scripts {
                 println!("                  at {}", show::payee(wallet, script));
+            }
+            let advice = risk::advice(entry.confirmations);
+            if !entry.mined && advice.more_for_tenth > 0 {
+                println!("                  {}", advice.sentence());
             }
         }
     }

@@ -39,6 +39,11 @@ impl RpcSource {
         Ok(Self { client, runtime: Some(runtime), coin, filters: true, node: None })
     }
 
+    /// The coin and network.
+    pub(crate) const fn coin(&self) -> &'static Coin {
+        self.coin
+    }
+
     /// Keeps the node that is asked alive.
     pub(super) fn keeping(mut self, node: EmbeddedNode) -> Self {
         self.node = Some(node);

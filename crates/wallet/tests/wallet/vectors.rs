@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
+use lode_primitives::{Amount, Decode as _, Transaction, TxOut, hash160};
+use lode_script::{SighashType, TxSighashes, build, sign};
 use lode_wallet::{AddressKind, Seed, read_psbt, xpub_descriptors};
 use secp256k1::SECP256K1;
 use serde_json::Value;
@@ -115,4 +117,53 @@ fn bip174_what_is_a_psbt_and_what_is_not() {
         let bytes = hex::decode(vector.as_str().unwrap()).unwrap();
         assert!(read_psbt(&bytes).is_err(), "{vector}");
     }
+}
+
+/// The secret key behind `hex`.
+fn secret(hex: &str) -> secp256k1::SecretKey {
+    hex.parse().unwrap()
+}
+
+/// BIP143's examples of P2WPKH, native and in P2SH: what the wallet signs with gives the very signatures.
+#[test]
+fn bip143_signatures() {
+    for (tx, index, key, nested, coins, signature) in [
+        (
+            "0100000002fff7f7881a8099afa6940d42d1e7f6362bec38171ea3edf433541db4e4ad969f0000000000eeffffffef51e1b804cc89d182d279655c3aa89e815b1b309fe287d9b2b55d57b90ec68a0100000000ffffffff02202cb206000000001976a9148280b37df378db99f66f85c95a783a76ac7a6d5988ac9093510d000000001976a9143bde42dbee7e4dbe6a21b2d50ce2f0167faa815988ac11000000",
+            1,
+            "619c335025c7f4012e556c2a58b2506e30b8511b53ade95ea316fd8c3286feb9",
+            false,
+            6,
+            "304402203609e17b84f6a7d30c80bfa610b5b4542f32a8a0d5447a12fb1366d7f01cc44a0220573a954c4518331561406f90300e8f3358f51928d43c212a8caed02de67eebee01",
+        ),
+        (
+            "0100000001db6b1b20aa0fd7b23880be2ecbd4a98130974cf4748fb66092ac4d3ceb1a54770100000000feffffff02b8b4eb0b000000001976a914a457b684d7f0d539a46a45bbc043f35b59d0d96388ac0008af2f000000001976a914fd270b1ee6abcaea97fea7ad0402e8bd8ad6d77c88ac92040000",
+            0,
+            "eb696a065ef48a2192da5b28b694f87544b30fae8327c4510137a922f32c6dcf",
+            true,
+            10,
+            "3044022047ac8e878352d3ebbde1c94ce3a10d057c24175747116f8288e5d794d12d482f0220217f36a485cae903c713331d877c1f64677e3622ad4010726870540656fe9dcb01",
+        ),
+    ] {
+        let form = lode_primitives::Form { witness: true, data: false, multiplier: false };
+        let tx = Transaction::from_bytes(&hex::decode(tx).unwrap(), form).unwrap();
+        let key = secret(key);
+        let program = build::p2wpkh(&hash160(&key.public_key(SECP256K1).serialize()));
+        let script_pubkey = if nested { build::p2sh_of(&program) } else { program };
+        let output = TxOut { value: Amount::from_coins(coins), script_pubkey };
+        let spent = vec![output; tx.inputs.len()];
+        let (_, witness) =
+            sign::input(&TxSighashes::new(&tx, &spent), index, &key, SighashType::ALL).unwrap();
+        assert_eq!(hex::encode(&witness.0[0]), signature);
+    }
+}
+
+/// BIP340's first vector, whose auxiliary randomness is zero, as the wallet's always is.
+#[test]
+fn bip340_signature() {
+    let keypair = secret(&format!("{:064x}", 3)).keypair(SECP256K1);
+    assert_eq!(
+        hex::encode_upper(sign::schnorr([0; 32], &keypair, SighashType::DEFAULT)),
+        "E907831F80848D1069A5371B402410364BDF1C5F8307B0084C55F1CE2DCA821525F66A4A85EA8B71E482A74F382D2CE5EBEEE8FDB2172F477DF4900D310536C0"
+    );
 }
