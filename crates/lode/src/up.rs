@@ -90,6 +90,7 @@ async fn tell(
 ) -> anyhow::Result<()> {
     let mut events = stack.pool.events();
     let mut status = tokio::time::interval(STATUS);
+    status.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     tokio::pin!(stop);
     loop {
         tokio::select! {
