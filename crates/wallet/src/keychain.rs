@@ -22,7 +22,7 @@ pub struct KeyRef {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DescriptorError {
     /// It does not parse.
-    #[error("{text:?} is not a descriptor: {reason}")]
+    #[error("{text:?}... is not a descriptor: {reason}")]
     Malformed {
         /// Its beginning.
         text: String,
@@ -139,15 +139,22 @@ impl Keychain {
 }
 
 fn parse(text: &str) -> Result<Descriptor<DescriptorPublicKey>, DescriptorError> {
-    if text.contains("prv") {
-        return Err(DescriptorError::Private);
-    }
-    let malformed =
-        |reason: String| DescriptorError::Malformed { text: text.chars().take(60).collect(), reason };
-    let parsed =
-        Descriptor::<DescriptorPublicKey>::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    let malformed = |reason: String| DescriptorError::Malformed { text: beginning(text), reason };
+    let parsed = Descriptor::<DescriptorPublicKey>::from_str(text).map_err(|error| {
+        // Private keys do not parse as public ones. They are secrets: no word of them in a message.
+        if text.contains("xprv") || text.contains("tprv") {
+            DescriptorError::Private
+        } else {
+            malformed(error.to_string())
+        }
+    })?;
     parsed.sanity_check().map_err(|error| malformed(error.to_string()))?;
     Ok(parsed)
+}
+
+/// As much of a descriptor as shows which it is, and no key of it.
+fn beginning(text: &str) -> String {
+    text.chars().take(12).collect()
 }
 
 /// The descriptors for receiving and for change of what a person gives to be watched: one descriptor (with `<0;1>` both
@@ -161,7 +168,7 @@ pub fn watch_descriptors(texts: &[String]) -> Result<Vec<(String, bool)>, Descri
         let parsed = parse(text)?;
         if parsed.is_multipath() {
             let malformed = |error: miniscript::Error| DescriptorError::Malformed {
-                text: text.chars().take(60).collect(),
+                text: beginning(text),
                 reason: error.to_string(),
             };
             let singles = parsed.into_single_descriptors().map_err(malformed)?;
