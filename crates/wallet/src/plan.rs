@@ -13,6 +13,8 @@ use crate::{AddressKind, Wallet, WalletError};
 
 /// Version, lock time, and the two bytes that mark witnesses; counts of inputs and outputs are added as they are known.
 const EMPTY_WEIGHT: usize = 4 * 8 + 2;
+/// The length of an empty data field, where transactions have one.
+const DATA_WEIGHT: usize = 4;
 /// Asks to be replaceable (BIP125), and for the lock time to hold.
 const SEQUENCE_REPLACEABLE: u32 = 0xffff_fffd;
 /// Rates above this are taken for a typing error: 10,000 sat/vB.
@@ -145,7 +147,7 @@ impl Wallet {
         let mut weight = 0;
         for coin in coins {
             let input = self.input_weight(&coin)?;
-            let others = EMPTY_WEIGHT + 4 * (5 + 1) + output_weight(&output(0).output);
+            let others = self.empty_weight() + 4 * (5 + 1) + output_weight(&output(0).output);
             if weight + input + others > self.max_weight() {
                 plans.push(self.plan_all(rule, std::mem::take(&mut batch), output(plans.len()))?);
                 weight = 0;
@@ -286,6 +288,11 @@ impl Wallet {
         Ok(coins)
     }
 
+    /// Of a transaction without inputs, outputs and their counts.
+    const fn empty_weight(&self) -> usize {
+        EMPTY_WEIGHT + if self.coin.form.data { DATA_WEIGHT } else { 0 }
+    }
+
     const fn max_weight(&self) -> usize {
         self.coin.max_standard_weight
     }
@@ -353,7 +360,7 @@ impl Wallet {
         Ok(Task {
             rule,
             target: target.to_sat(),
-            base_weight: EMPTY_WEIGHT + 4 * compact_size_len(payments.len() as u64 + 1) + outputs,
+            base_weight: self.empty_weight() + 4 * compact_size_len(payments.len() as u64 + 1) + outputs,
             fixed,
             change_weight: output_weight(&change),
             change_spend_weight: self.keychains[keychain].input_weight().unwrap_or(0),
@@ -391,7 +398,7 @@ impl Wallet {
     /// All of `coins` to one output.
     fn plan_all(&self, rule: FeeRule, coins: Vec<Coin>, mut to: Payment) -> Result<Plan, WalletError> {
         let inputs: usize = coins.iter().map(|coin| self.input_weight(coin)).sum::<Result<_, _>>()?;
-        let weight = EMPTY_WEIGHT
+        let weight = self.empty_weight()
             + 4 * (compact_size_len(coins.len() as u64) + 1)
             + inputs
             + output_weight(&to.output);
