@@ -53,6 +53,14 @@ fn shares_become_outputs_and_a_restart_changes_nothing() {
     assert!(ledger.found(hash(2), &snapshot).unwrap());
     assert!(!ledger.found(hash(2), &snapshot).unwrap());
     ledger.balance_file().write().unwrap();
+    let rate = |ledger: &Ledger, worker: usize| {
+        let account = ledger.find_account(&format!("miner{worker}")).unwrap();
+        let workers = ledger.workers_of(&account, HOUR + 100);
+        assert_eq!((workers.len(), workers[0].last_ms), (1, HOUR + 29));
+        (workers[0].rate, ledger.account_rate(&account, HOUR + 100))
+    };
+    let rates = [rate(&ledger, 1), rate(&ledger, 2)];
+    assert!(rates[0].0 > 0.0 && (rates[0].1 / rates[1].1 - 0.5).abs() < 1e-9, "{rates:?}");
     drop((ledger, a, b));
 
     let (mut ledger, recovery) = Ledger::open(options(dir.path()), HOUR + 100).unwrap();
@@ -62,6 +70,7 @@ fn shares_become_outputs_and_a_restart_changes_nothing() {
     let again = ledger.split(&next, reward, &Payees::Window, HOUR + 100).unwrap().snapshot(Limits::NONE);
     assert_eq!(again.outputs(), snapshot.outputs());
     assert_eq!(again.split.base, hash(2));
+    assert_eq!([rate(&ledger, 1), rate(&ledger, 2)], rates, "rates are read back from the log");
 }
 
 #[test]

@@ -28,6 +28,9 @@ const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Changes kept for listeners that are slow.
 const EVENTS: usize = 256;
+/// Blocks held in memory at most that the journal could not take: with a full disk no share is accepted either, so there are
+/// few. Those beyond are with the nodes and in the log of events alone.
+const UNWRITTEN_MAX: usize = 64;
 
 /// Why the watch cannot start or take a block.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,8 @@ impl Drop for AbortOnDrop {
 #[derive(Debug)]
 struct Inner {
     journal: Mutex<Journal>,
+    /// Found, handed in, and not in the journal yet: the disk would not take them.
+    unwritten: Mutex<Vec<FoundBlock>>,
     ledger: Arc<Mutex<Ledger>>,
     /// Written beside the lock of the ledger, and by the time the journal lets go of a block it has that block.
     balances: Arc<BalanceFile>,
@@ -106,6 +111,7 @@ impl Watch {
         balances.write()?;
         let inner = Arc::new(Inner {
             journal: Mutex::new(journal),
+            unwritten: Mutex::default(),
             ledger,
             balances,
             sources,
@@ -125,9 +131,13 @@ impl Watch {
         metrics::histogram!("lode_block_journal_seconds").record(began.elapsed().as_secs_f64());
         if let Err(error) = &journaled {
             tracing::error!(
-                "block {} could not be journaled ({error}); it is handed in all the same",
+                "block {} could not be journaled ({error}); it is handed in all the same, and journaled once there is room",
                 found.hash
             );
+            let mut unwritten = lock(&self.inner.unwritten);
+            if unwritten.len() < UNWRITTEN_MAX && unwritten.iter().all(|known| known.hash != found.hash) {
+                unwritten.push(found.clone());
+            }
         }
         if !*journaled.as_ref().unwrap_or(&true) {
             return Ok(());
@@ -204,6 +214,10 @@ async fn run(inner: Arc<Inner>) {
     let mut attempts: HashMap<BlockHash, Attempt> = HashMap::new();
     let mut templates = inner.sources.templates();
     loop {
+        if !lock(&inner.unwritten).is_empty() {
+            let inner = Arc::clone(&inner);
+            let _ = tokio::task::spawn_blocking(move || inner.journal_unwritten()).await;
+        }
         let open = lock(&inner.journal).open_blocks();
         attempts.retain(|hash, _| open.iter().any(|block| block.hash == *hash));
         for block in open {
@@ -321,6 +335,19 @@ async fn hand_in(inner: Arc<Inner>, block: OpenBlock) {
 }
 
 impl Inner {
+    /// Journals what could not be journaled when it was found; what still cannot be is kept.
+    fn journal_unwritten(&self) {
+        let mut unwritten = lock(&self.unwritten);
+        let mut journal = lock(&self.journal);
+        unwritten.retain(|found| match journal.found(found) {
+            Ok(_) => {
+                tracing::info!("block {} is journaled now", found.hash);
+                false
+            }
+            Err(_) => true,
+        });
+    }
+
     /// Brings the file of the balances up to date, without anyone waiting for it: until it is, the journal has the block.
     fn write_balances(&self) {
         let balances = Arc::clone(&self.balances);
