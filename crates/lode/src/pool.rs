@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use lode_coins::Coin;
-use lode_pool::template::RpcNode;
 
 use crate::runtime;
 use crate::settings::{ExternalNode, Overrides, Settings};
@@ -151,6 +150,6 @@ fn free(address: SocketAddr) -> anyhow::Result<(String, ())> {
 
 /// Whether a node answers, follows the coin's chain and gives work.
 async fn ask(node: &ExternalNode, coin: &'static Coin) -> anyhow::Result<String> {
-    let template = RpcNode::new(stack::client(node)?, coin).check().await?;
+    let template = stack::rpc_node(node, coin)?.check().await?;
     Ok(format!("{} gives work for block {}", node.url, template.height))
 }

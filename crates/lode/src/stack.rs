@@ -157,19 +157,23 @@ fn nodes(
     if let Some(node) = embedded {
         return Ok(vec![Node::Embedded(EmbeddedNode::new(node.clone()))]);
     }
-    let rpc = |node: &ExternalNode| {
-        let mut rpc = RpcNode::new(client(node)?, coin);
-        if let Some(address) = &node.zmq {
+    settings.node.external.iter().map(|node| Ok(Node::Rpc(rpc_node(node, coin)?))).collect()
+}
+
+/// An external node as a source of templates.
+pub(crate) fn rpc_node(node: &ExternalNode, coin: &'static Coin) -> anyhow::Result<RpcNode> {
+    let rpc = RpcNode::new(client(node)?, coin);
+    match &node.zmq {
+        Some(address) => {
             let endpoint = address.parse().with_context(|| format!("node.external.zmq of {}", node.url))?;
-            rpc = rpc.with_zmq(endpoint);
+            Ok(rpc.with_zmq(endpoint))
         }
-        Ok(Node::Rpc(rpc))
-    };
-    settings.node.external.iter().map(rpc).collect()
+        None => Ok(rpc),
+    }
 }
 
 /// A client for an external node, by its cookie or by user and password.
-pub(crate) fn client(node: &ExternalNode) -> anyhow::Result<RpcClient> {
+fn client(node: &ExternalNode) -> anyhow::Result<RpcClient> {
     let auth = match (&node.cookie_file, &node.user) {
         (Some(cookie), None) => RpcAuth::Cookie(cookie.clone()),
         (None, Some(user)) => {

@@ -118,7 +118,8 @@ fn check_names_everything_that_would_fail() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!(
         "network = \"regtest\"\ndata_dir = {:?}\n[web]\nbind = \"{}\"\n[payout]\nfee_basis_points = 5\n\
-         [[node.external]]\nurl = \"http://127.0.0.1:1\"\nuser = \"u\"\npassword_file = \"/nowhere\"\n",
+         [[node.external]]\nurl = \"http://127.0.0.1:1\"\nuser = \"u\"\npassword_file = \"/nowhere\"\n\
+         [[node.external]]\nurl = \"http://127.0.0.1:1\"\ncookie_file = \"/nowhere\"\nzmq = \"ipc:///zmq\"\n",
         directory.path().display().to_string(),
         taken.local_addr().unwrap(),
     );
@@ -126,10 +127,12 @@ fn check_names_everything_that_would_fail() {
     let check = lode(&["pool", "--check", "--config", path.to_str().unwrap()]).output().unwrap();
     let said = String::from_utf8_lossy(&check.stdout);
     assert!(!check.status.success());
-    for failure in ["payout.fee_address is not set", "cannot be listened on", "cannot read /nowhere"] {
+    for failure in
+        ["payout.fee_address is not set", "cannot be listened on", "cannot read /nowhere", "tcp://HOST:PORT"]
+    {
         assert!(said.contains(failure), "{failure}: {said}");
     }
-    assert!(said.ends_with("3 things would fail\n"), "{said}");
+    assert!(said.ends_with("4 things would fail\n"), "{said}");
 
     std::fs::write(&path, "[pool]\ntga = \"x\"\n").unwrap();
     let refused = lode(&["pool", "--config", path.to_str().unwrap()]).output().unwrap();

@@ -86,11 +86,16 @@ pub struct Extranonces(AtomicU32);
 impl Default for Extranonces {
     /// Begins anywhere: those of an earlier run must not come again while its miners still work on them.
     fn default() -> Self {
-        Self(AtomicU32::new(rand::random()))
+        Self::starting_at(rand::random())
     }
 }
 
 impl Extranonces {
+    /// From this one on: for tests whose hashes are to be the same each time.
+    pub fn starting_at(first: u32) -> Self {
+        Self(AtomicU32::new(first))
+    }
+
     /// The next one.
     pub fn next(&self) -> [u8; EXTRANONCE1_SIZE] {
         self.0.fetch_add(1, Ordering::Relaxed).to_be_bytes()

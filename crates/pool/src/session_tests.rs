@@ -55,7 +55,7 @@ impl Bench {
             pow: coin().pow,
             ports: vec![port],
             farewell: write_farewell(Some(("eu.pool.example", 3333))),
-            extranonces: Extranonces(AtomicU32::new(0xaa00_0001)),
+            extranonces: Extranonces::starting_at(0xaa00_0001),
         };
         let mut bench = Self {
             session: Session::new(0, &settings, NOW),

@@ -184,8 +184,9 @@ async fn a_block_that_one_node_refuses_is_the_others() {
         assert!(has_in_chain(&a, &hash) && !has_in_chain(&b, &hash));
         assert_eq!(running.watch.paid_to(ADDRESS).1, 1);
         b.rpc("reconsiderblock", json!([tip]));
-        // It has left the node that gave it what it held for invalid.
+        // It may have left the node that gave it what it held for invalid, or have to be told of what it refused.
         connect(&b, &a);
+        generate(&a, 1, 1);
         until("both have it", || has_in_chain(&b, &hash));
         running.pool.stop();
     })

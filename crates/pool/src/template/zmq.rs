@@ -161,7 +161,7 @@ mod tests {
         let endpoint: ZmqEndpoint = "tcp://0.0.0.0:28332".parse().unwrap();
         assert_eq!(endpoint.seen_from("10.0.0.7").to_string(), "tcp://10.0.0.7:28332");
         assert_eq!("tcp://[::1]:1".parse::<ZmqEndpoint>().unwrap().to_string(), "tcp://[::1]:1");
-        for bad in ["ipc:///tmp/x", "tcp://:1", "tcp://a", "tcp://a:99999", ""] {
+        for bad in ["ipc:///zmq", "tcp://:1", "tcp://a", "tcp://a:99999", ""] {
             assert!(bad.parse::<ZmqEndpoint>().is_err(), "{bad}");
         }
     }

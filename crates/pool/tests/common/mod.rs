@@ -100,7 +100,8 @@ pub(crate) fn try_start(config: PoolConfig) -> Result<TestPool, FrontError> {
         pow: coin().pow,
         ports: config.ports.clone(),
         farewell: write_farewell(config.moved_to()),
-        extranonces: Extranonces::default(),
+        // One hash in 65,536 is no share even at the least difficulty: not by chance, then.
+        extranonces: Extranonces::starting_at(1),
     };
     let (sender, found) = sync_channel(1024);
     let as_books: Arc<dyn Books> = books.clone();
