@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lode_ledger::{Ledger, LedgerOptions, Limits, Payees, TemplateRef};
+use lode_node::rpc::client::{RpcAuth, RpcClient};
 use lode_pool::journal::{FoundBlock, Journal};
-use lode_pool::template::Sources;
+use lode_pool::template::{Node, RpcNode, Sources};
 use lode_pool::watch::Watch;
 use lode_primitives::{Amount, BlockHash, Txid};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -46,7 +47,11 @@ async fn child_on_a_full_disk() {
     let mut options = LedgerOptions::new(dir.join("ledger"), "test");
     options.log.sync_every = None;
     let ledger = Arc::new(Mutex::new(Ledger::open(options, NOW).unwrap().0));
-    let watch = Watch::start(&dir.join("journal"), Sources::start(vec![]), Arc::clone(&ledger)).unwrap();
+    // No node answers either.
+    let client = RpcClient::new("http://127.0.0.1:1", RpcAuth::Cookie(dir.join("cookie"))).unwrap();
+    let coin = lode_coins::find("bitcoin", "regtest").unwrap();
+    let sources = Sources::start(vec![Node::Rpc(RpcNode::new(client, coin))]);
+    let watch = Watch::start(&dir.join("journal"), sources, Arc::clone(&ledger)).unwrap();
     let block = found(&ledger);
     let hash = block.hash;
     let finder = watch.clone();
