@@ -2,7 +2,7 @@
 //! them.
 //!
 //! Floor 4 of the house. The crate knows the chain only through [`Source`], which the `lode` program implements over a
-//! node's JSON-RPC; files are the only IO of its own. The parts, in the order in which money goes through them:
+//! node's JSON-RPC and over the light client; files are the only IO of its own. The parts, in the order in which money goes through them:
 //!
 //! - `keys`, `keychain`: mnemonic, paths, descriptors (through `miniscript`), the scripts to look for;
 //! - `file`, `wallet`: the sealed file, and the wallet in memory;
