@@ -47,7 +47,7 @@ fn the_example_is_true_to_the_byte() {
     let extranonce2 = hex::decode(&*submit.extranonce2).unwrap();
     let (user, id) = (&submit.user, &submit.job_id);
     let again = written(|out| {
-        write_prime_submit(4, user, id, &extranonce2, submit.time, submit.nonce, &multiplier, out)
+        write_prime_submit(4, user, id, &extranonce2, submit.time, submit.nonce, &multiplier, out);
     });
     assert_eq!(again, page["submit"]);
     assert_eq!((submit.job_id.as_ref(), submit.time), (job.job_id.as_str(), job.time + 5));
