@@ -26,6 +26,9 @@ use crate::{LightError, judge};
 const CHUNK: Height = 200;
 /// A peer that is not known to have a block is not asked again before this.
 const REST: Duration = Duration::from_millis(500);
+/// Filters and their headers are asked for again after this without an answer: a node makes the filter of a new block a
+/// little after it has announced the block, and until then says nothing at all to whoever asks for it.
+const REPEAT: Duration = Duration::from_secs(1);
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,9 +51,12 @@ struct Helper {
     up_to_date: bool,
     /// Its filter headers were compared with ours up to the tip of then.
     compared: bool,
-    owes_headers: bool,
+    /// The stretch of filter headers that it owes: the first height and the last block.
+    owes_headers: Option<(Height, BlockHash)>,
     owes_filters: Option<FilterTask>,
     owes_block: Option<BlockHash>,
+    /// When it was last asked for something, or asked again.
+    asked: Time,
     /// When it last answered, or was asked while it owed nothing.
     progress: Time,
     rest_until: Time,
@@ -58,7 +64,7 @@ struct Helper {
 
 impl Helper {
     const fn owes(&self) -> bool {
-        self.owes_headers || self.owes_filters.is_some() || self.owes_block.is_some()
+        self.owes_headers.is_some() || self.owes_filters.is_some() || self.owes_block.is_some()
     }
 }
 
@@ -198,9 +204,10 @@ impl Engine {
             filters,
             up_to_date: false,
             compared: false,
-            owes_headers: false,
+            owes_headers: None,
             owes_filters: None,
             owes_block: None,
+            asked: now,
             progress: now,
             rest_until: now,
         };
@@ -257,8 +264,9 @@ impl Engine {
             if !helper.owes() {
                 helper.progress = now;
             }
+            helper.asked = now;
             match question {
-                Question::FilterHeaders { .. } => helper.owes_headers = true,
+                Question::FilterHeaders { first, stop } => helper.owes_headers = Some((first, stop)),
                 Question::Filters { .. } => {}
                 Question::Block(hash) => helper.owes_block = Some(hash),
             }
@@ -338,8 +346,34 @@ impl Engine {
         for (peer, reason) in late {
             self.punish(peer, reason);
         }
+        self.ask_again(now);
         self.give_up_if_alone(now);
         self.work(now)
+    }
+
+    /// Repeats the questions about filters that peers seem to have passed over ([`REPEAT`]). An answer that comes twice
+    /// does no harm.
+    fn ask_again(&mut self, now: Time) {
+        let dispute = self.dispute.as_ref().map(|dispute| dispute.place);
+        for (&peer, helper) in &mut self.helpers {
+            if now.saturating_sub(helper.asked.max(helper.progress)) < REPEAT {
+                continue;
+            }
+            let headers = helper.owes_headers.map(|(first, stop)| Question::FilterHeaders { first, stop });
+            let filters = helper.owes_filters.as_ref().and_then(|task| match task {
+                FilterTask::Claim(_) => {
+                    dispute.map(|place| Question::Filters { first: place.height, stop: place.hash })
+                }
+                FilterTask::Chunk { stop, left, .. } => {
+                    left.first().map(|&first| Question::Filters { first, stop: *stop })
+                }
+            });
+            let questions = headers.into_iter().chain(filters);
+            for question in questions {
+                helper.asked = now;
+                self.actions.push_back(Action::Ask(peer, question));
+            }
+        }
     }
 
     /// Jobs that nobody does for too long come to an end.
@@ -370,6 +404,7 @@ impl Engine {
         Ok(())
     }
 
+    /// Nobody owes answers any more about blocks that lost: many do not give them.
     fn drop_what_left_the_chain(&mut self) {
         let store = Arc::clone(&self.store);
         let store = store.read().unwrap_or_else(PoisonError::into_inner);
@@ -387,6 +422,25 @@ impl Engine {
             }
             stays
         });
+        self.blocks.retain(|job| {
+            let stays = !gone(&job.hash);
+            if !stays {
+                let height = store.chain().entry(&job.hash).map_or(0, |entry| entry.height());
+                for reply in &job.replies {
+                    let _ = reply.send(Err(LightError::Gone(height)));
+                }
+            }
+            stays
+        });
+        let (scans, dispute) = (&self.scans, self.dispute.is_some());
+        for helper in self.helpers.values_mut() {
+            helper.owes_headers.take_if(|(_, stop)| gone(stop));
+            helper.owes_block.take_if(|hash| gone(hash));
+            helper.owes_filters.take_if(|task| match task {
+                FilterTask::Claim(_) => !dispute,
+                FilterTask::Chunk { scan, .. } => !scans.iter().any(|other| other.id == *scan),
+            });
+        }
     }
 
     // Rounds.
@@ -434,7 +488,7 @@ impl Engine {
         now: Time,
     ) -> Result<(), LightError> {
         if let Some(helper) = self.helpers.get_mut(&peer) {
-            helper.owes_headers = false;
+            helper.owes_headers.take_if(|(_, stop)| *stop == answer.stop);
             helper.progress = now;
         }
         if let Some(round) = &mut self.round
@@ -735,6 +789,12 @@ impl Engine {
         let Some(helper) = self.helpers.get_mut(&peer) else { return Ok(()) };
         helper.progress = now;
         if helper.owes_block != Some(hash) {
+            let lost = |chain: &lode_chain::HeaderChain| {
+                chain.entry(&hash).is_some() && chain.height_of(&hash).is_none()
+            };
+            if lost(self.read().chain()) {
+                return Ok(()); // asked for before it lost
+            }
             self.punish(peer, format!("sends block {hash} where it was asked for another"));
             return self.work(now);
         }
@@ -772,7 +832,7 @@ impl Engine {
             self.blocks.iter_mut().filter(|job| job.hash == hash).for_each(|job| job.asked = None);
         } else if self.round.as_ref().is_some_and(|round| round.stop == hash && round.waiting.contains(&peer))
         {
-            helper.owes_headers = false;
+            helper.owes_headers = None;
             if let Some(round) = &mut self.round {
                 round.waiting.remove(&peer);
             }

@@ -17,7 +17,9 @@ use lode_primitives::{Encode, Height, ScriptBuf, Transaction};
 use lode_testkit::{Daemon, Peer, peer, rounds};
 use serde_json::{Value, json};
 
-const FILTERS: [&str; 3] = ["-blockfilterindex", "-peerblockfilters", "-maxtipage=999999999"];
+/// Coinbases here pay to whom they may, which is no standard script.
+const FILTERS: [&str; 4] =
+    ["-blockfilterindex", "-peerblockfilters", "-maxtipage=999999999", "-acceptnonstdtxn"];
 
 /// Two nodes connected to each other, with a chain of payments between outputs of every kind.
 fn nodes(world: &World) -> Option<(Daemon, Daemon)> {
