@@ -13,9 +13,12 @@
 //! - *The same for every target*: worths of all shares found on the way to one block sum to `1 + ln(1 / worth of the target)`,
 //!   by integrating worth over its own distribution. Credit is worth over that sum: a miner earns the same at
 //!   whatever share target, on average, and a block is the same part of everyone's credit.
+//! - *Blocks tell*: how often chains go on differs between searches, and one ratio for all overrates a search tuned short. So
+//!   an account's credit is its shares' worth times the blocks it found over those that were expected of it, each with
+//!   [`PRIOR_BLOCKS`] more: a new account has the pool's measure, an old one its own, and income follows its blocks.
 //! - *What luck explains*: what was credited to an account may run ahead of the blocks it found only as far as luck
 //!   explains once in [`LUCK`] cases; beyond it nothing more is credited until it finds one. An honest miner hardly ever
-//!   meets this bound; who brings shares but no blocks meets it after seven blocks' worth, and income follows blocks from then on.
+//!   meets this bound; who brings shares but no blocks meets it after seven blocks' worth.
 //!
 //! Counts and accounts are written to a small file each minute and read at the start. It is no part of the books: credit
 //! once given is in the share log.
@@ -32,6 +35,9 @@ pub const LUCK: f64 = 1000.0;
 const LUCK_SIGMAS: f64 = 3.09;
 /// Chains that went on, that the ratio to begin with counts for.
 const PRIOR_CHAINS: f64 = 16.0;
+/// Blocks that an account's measure begins with. Fewer, and a small miner's income hangs on single blocks; more, and it takes
+/// a search tuned short longer until it earns by its blocks.
+const PRIOR_BLOCKS: f64 = 4.0;
 /// Counts are halved beyond so many chains that went on: ratios follow when miners change.
 const CHAINS_MAX: f64 = 4096.0;
 /// What a ratio can be: below is no prime chain, above no search finds a block.
@@ -66,13 +72,18 @@ impl ChainShare {
 pub struct Standing {
     /// Blocks that its shares are worth.
     pub expected: f64,
-    /// What of that was credited: less where blocks fail to come.
+    /// What was credited: less where blocks fail to come, more where they come oftener.
     pub credited: f64,
     /// Blocks it found.
     pub blocks: u32,
 }
 
 impl Standing {
+    /// What its shares have proved to be worth against the pool's measure.
+    fn measure(&self) -> f64 {
+        (f64::from(self.blocks) + PRIOR_BLOCKS) / (self.expected + PRIOR_BLOCKS)
+    }
+
     /// What may be credited still.
     fn room(&self) -> f64 {
         (explained_by_luck(self.blocks) - self.credited).max(0.0)
@@ -218,9 +229,11 @@ impl ChainBooks {
             self.forget_half();
         }
         let standing = self.accounts.entry(account.into()).or_default();
+        // As it was before this share: a share has no say in its own measure.
+        let measured = (value * standing.measure()).min(1.0);
         standing.expected += value;
         standing.blocks += u32::from(share.is_block());
-        let credit = value.min(standing.room());
+        let credit = measured.min(standing.room());
         standing.credited += credit;
         self.total.expected += value;
         self.total.credited += credit;
@@ -371,19 +384,39 @@ mod tests {
         let mut books = ChainBooks::default();
         let target = NETWORK.one_less();
         let mut credited = 0.0;
-        for _ in 0..5_000 {
+        for i in 0..2_000 {
             credited += books.take("short", &share(0x09c0_0000, target));
+            // Another's chains go on, one in two of them to a block.
+            if i % 10 == 0 {
+                books.take("long", &share(if i % 20 == 0 { 0x0a90_0000 } else { 0x0a40_0000 }, target));
+            }
         }
         assert!((6.5..7.5).contains(&credited), "{credited}");
         let standing = books.standing("short");
-        assert!(standing.expected > 9.0 && standing.blocks == 0, "{standing:?}");
+        assert!(standing.expected > 20.0 && standing.blocks == 0, "{standing:?}");
         assert!(books.odds("short") < 1e-3);
-        // A block is credited again.
-        assert!(books.take("short", &share(0x0a90_0000, target)) > 0.1);
-        assert_eq!(
-            books.take("other", &share(0x09c0_0000, target)),
-            books.value(&share(0x09c0_0000, target))
-        );
+        // Nothing more, until it finds a block.
+        assert_eq!(books.take("short", &share(0x09c0_0000, target)), 0.0);
+        assert!(books.take("short", &share(0x0a90_0000, target)) > 0.0);
+        // Another's share is credited whole; taken, it changes the ratios, and so what the next is worth.
+        let value = books.value(&share(0x09c0_0000, target));
+        assert_eq!(books.take("other", &share(0x09c0_0000, target)), value);
+    }
+
+    #[test]
+    fn an_accounts_blocks_tell_what_its_shares_are_worth() {
+        let mut books = ChainBooks::default();
+        let (target, mut none, mut many) = (NETWORK.one_less(), 0.0, 0.0);
+        for _ in 0..40 {
+            for _ in 0..10 {
+                none += books.take("short", &share(0x09c0_0000, target));
+            }
+            many += books.take("long", &share(0x0a90_0000, target));
+        }
+        let (short, long) = (books.standing("short"), books.standing("long"));
+        assert!(none < short.expected && short.credited == none, "{short:?}");
+        // Never more than its blocks.
+        assert!(many > long.expected && many < f64::from(long.blocks), "{long:?}");
     }
 
     #[test]
