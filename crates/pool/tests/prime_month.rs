@@ -104,7 +104,7 @@ fn disguises(rng: &mut StdRng) -> [Vec<u8>; 4] {
         }
     };
     let (one, other) = (header(), header());
-    let mut twice = vec![0; 33];
+    let mut twice = [0; 33];
     for (i, byte) in other.1.iter().enumerate() {
         twice[i] |= byte << 1;
         twice[i + 1] = byte >> 7;
@@ -171,7 +171,7 @@ fn income_follows_blocks_and_gaming_pays_nothing() {
             for month in 1..=MONTHS {
                 let refused =
                     play(&mut rng, &mut players, (&mut books, &origins), ChainLength(network), sieve);
-                assert!(refused > 100 && refused % 3 == 0, "{refused}");
+                assert!(refused > 100 && refused.is_multiple_of(3), "{refused}");
                 // The pool's blocks are paid by credit.
                 let rate = blocks(&players) / players.iter().map(|player| player.credit).sum::<f64>();
                 println!("{:?} {sieve:?} seed {seed} month {month}:", ChainLength(network));
