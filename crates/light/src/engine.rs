@@ -57,6 +57,8 @@ struct Helper {
     owes_block: Option<BlockHash>,
     /// When it was last asked for something, or asked again.
     asked: Time,
+    /// It was asked for something twice, and may answer twice.
+    repeated: bool,
     /// When it last answered, or was asked while it owed nothing.
     progress: Time,
     rest_until: Time,
@@ -208,6 +210,7 @@ impl Engine {
             owes_filters: None,
             owes_block: None,
             asked: now,
+            repeated: false,
             progress: now,
             rest_until: now,
         };
@@ -329,6 +332,11 @@ impl Engine {
 
     /// The best chain has changed, or time has passed.
     pub(crate) fn tick(&mut self, now: Time) -> Result<(), LightError> {
+        // While we stood still ourselves, on a busy machine, answers may have come that are not looked at yet.
+        let stood_still = now.saturating_sub(self.clock);
+        if self.clock > Time::ZERO && stood_still >= REPEAT {
+            self.helpers.values_mut().for_each(|helper| helper.progress += stood_still);
+        }
         self.clock = now;
         let late: Vec<(PeerId, String)> = self
             .helpers
@@ -370,7 +378,7 @@ impl Engine {
             });
             let questions = headers.into_iter().chain(filters);
             for question in questions {
-                helper.asked = now;
+                (helper.asked, helper.repeated) = (now, true);
                 self.actions.push_back(Action::Ask(peer, question));
             }
         }
@@ -487,21 +495,23 @@ impl Engine {
         answer: CFHeaders,
         now: Time,
     ) -> Result<(), LightError> {
-        if let Some(helper) = self.helpers.get_mut(&peer) {
-            helper.owes_headers.take_if(|(_, stop)| *stop == answer.stop);
-            helper.progress = now;
-        }
-        if let Some(round) = &mut self.round
-            && round.stop == answer.stop
-            && round.waiting.remove(&peer)
-        {
+        let Some(helper) = self.helpers.get_mut(&peer) else { return Ok(()) };
+        let asked = self.round.as_mut();
+        let asked = asked.filter(|round| round.stop == answer.stop && round.waiting.contains(&peer));
+        if let Some(round) = asked {
             let wanted = (round.last - round.first + 1) as usize;
             if answer.filter_hashes.len() != wanted || answer.filter_type != BASIC_FILTER {
-                let got = answer.filter_hashes.len();
-                self.punish(peer, format!("tells {got} filter headers where {wanted} were asked for"));
-            } else {
-                round.answers.insert(peer, answer);
+                if !helper.repeated {
+                    let got = answer.filter_hashes.len();
+                    self.punish(peer, format!("tells {got} filter headers where {wanted} were asked for"));
+                    return self.work(now);
+                }
+                return Ok(()); // the second answer to a question that ended with the same block
             }
+            helper.owes_headers = None;
+            helper.progress = now;
+            round.waiting.remove(&peer);
+            round.answers.insert(peer, answer);
         }
         self.work(now)
     }

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{PATIENCE, World, block, client, matching, regtest, until};
+use common::{PATIENCE, World, block, matching, regtest, until};
 use lode_chain::testing::payments;
 use lode_light::proof::Proof;
 use lode_light::watch::WatchList;
@@ -81,7 +81,9 @@ async fn it_finds_what_a_full_scan_finds() {
     let world = World::new(30, 0);
     let Some((first, second)) = nodes(&world) else { return };
     let dir = tempfile::tempdir().unwrap();
-    let client = client(dir.path(), first.p2p).await;
+    let mut options = LightOptions::new(regtest(), dir.path());
+    options.connect = vec![first.p2p.to_string()];
+    let client = LightClient::start(options).await.unwrap();
     client.connect(second.p2p.to_string());
     let synced =
         |height: Height| move |status: &lode_light::Status| status.synced && status.tip.height == height;

@@ -96,6 +96,21 @@ async fn one_who_keeps_silent() {
     found_out(Lie::Silent, "sends nothing for 2 s").await;
 }
 
+/// A node announces a block before it has made its filter, and says nothing to whoever asks meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_filters_come_late_is_not_accused() {
+    let world = World::new(12, 0);
+    let late = FakePeer::start(&world, Lie::Late).await;
+    let dir = tempfile::tempdir().unwrap();
+    let client = client(dir.path(), late.address).await;
+    until(&client, "synced", |status| status.synced && status.tip.height == world.height()).await;
+    let scripts = world.scripts();
+    assert_eq!(matching(&client, scripts.clone(), world.height()).await, world.places(&scripts));
+    assert_eq!(client.left(), []);
+    client.shutdown().await.unwrap();
+    late.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_liar_who_comes_last() {
     let (world, honest) = world().await;

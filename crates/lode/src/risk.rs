@@ -59,11 +59,12 @@ fn percent(share: f64) -> String {
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// A probability as both a share and odds: `0.02428 % (once in 4119 tries)`.
+/// A probability as both a share and odds: `0.0243 % of the time (once in 4119 tries)`.
 pub(crate) fn likelihood(probability: f64) -> String {
     match probability {
         p if p >= 0.1 => format!("{:.4} % of the time", p * 100.0),
-        p if p >= 1e-12 => format!("{:.3e} of the time (once in {:.0} tries)", p, 1.0 / p),
+        p if p >= 1e-5 => format!("{:.4} % of the time (once in {:.0} tries)", p * 100.0, 1.0 / p),
+        p if p >= 1e-12 => format!("once in {:.0} tries", 1.0 / p),
         _ => "less than once in 10^12 tries".to_owned(),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lode_chain::testing::{block_with, payments};
@@ -121,6 +122,8 @@ pub enum Lie {
     Mutate,
     /// It answers no question about filters.
     Silent,
+    /// No lie: it passes over the first questions about filters, as nodes do that have not made them yet.
+    Late,
 }
 
 struct FakeChain {
@@ -128,6 +131,8 @@ struct FakeChain {
     lie: Lie,
     wrong: BTreeMap<Height, BlockFilter>,
     filter_headers: Vec<(Hash256, Hash256)>,
+    /// Questions about filters that a late peer passes over, of each kind.
+    passed_over: [AtomicUsize; 2],
 }
 
 /// A peer.
@@ -159,7 +164,13 @@ impl FakePeer {
             header = lode_primitives::filter::filter_header(&hash, &header);
             filter_headers.push((hash, header));
         }
-        let view = FakeChain { world: Arc::clone(world), lie, wrong, filter_headers };
+        let view = FakeChain {
+            world: Arc::clone(world),
+            lie,
+            wrong,
+            filter_headers,
+            passed_over: Default::default(),
+        };
         let mut options = Options::new(regtest());
         options.listen = vec!["127.0.0.1:0".parse().unwrap()];
         let (p2p, mut events) = lode_p2p::start(options, Arc::new(view)).await.unwrap();
@@ -173,6 +184,13 @@ impl FakePeer {
 }
 
 impl FakeChain {
+    /// The last block's filter is not there yet.
+    fn is_late(&self, height: Height, kind: usize) -> bool {
+        self.lie == Lie::Late
+            && height == self.world.height()
+            && self.passed_over[kind].fetch_add(1, Ordering::Relaxed) < 1
+    }
+
     fn info(&self, entry: &lode_chain::BlockEntry) -> HeaderInfo {
         HeaderInfo {
             hash: entry.hash(),
@@ -265,11 +283,17 @@ impl View for FakeChain {
     }
 
     fn filter(&self, height: Height, _: &BlockHash) -> Option<Vec<u8>> {
+        if self.is_late(height, 0) {
+            return None;
+        }
         let filter = self.wrong.get(&height).or_else(|| self.world.filters.get(height as usize))?;
         Some(filter.as_bytes().to_vec())
     }
 
     fn filter_header(&self, height: Height, _: &BlockHash) -> Option<(Hash256, Hash256)> {
+        if self.is_late(height, 1) {
+            return None;
+        }
         self.filter_headers.get(height as usize).copied()
     }
 }
