@@ -1,6 +1,10 @@
 //! The pool as the dashboard shows it: `lode-web`'s views filled from the running parts.
 
+mod content;
+
 use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,11 +13,13 @@ use lode_pool::journal::{BlockRecord, BlockState};
 use lode_pool::template::Sources;
 use lode_pool::watch::Watch;
 use lode_pool::{PoolEvent, PoolHandle};
+use lode_pow::ChainLength;
 use lode_primitives::Amount;
 use lode_stratum::Reject;
 use lode_web::view;
 use tokio::sync::watch;
 
+use self::content::Contents;
 use crate::settings::Settings;
 use crate::stack::unix_ms;
 
@@ -29,6 +35,7 @@ pub(crate) struct Dashboard {
     pool: PoolHandle,
     sources: Sources,
     watch: Watch,
+    contents: Contents,
     stratum_host: Option<String>,
     fee_basis_points: u32,
     fee_address: String,
@@ -44,6 +51,7 @@ impl Dashboard {
             pool: pool.clone(),
             sources: sources.clone(),
             watch: watch.clone(),
+            contents: Contents::new(pool.coin(), sources.clone()),
             stratum_host: settings.web.stratum_host.clone(),
             fee_basis_points: settings.payout.fee_basis_points.into(),
             fee_address: settings.payout.fee_address.clone().unwrap_or_default(),
@@ -51,12 +59,12 @@ impl Dashboard {
         }
     }
 
-    /// Hashes that so many credit units stand for.
+    /// Work that so many credit units stand for: hashes, on prime chains chains of six.
     fn hashes(&self, units: u128) -> f64 {
         units_to_difficulty(units) * self.pool.hashes_per_difficulty()
     }
 
-    /// Hashes a second that so many credit units a second stand for.
+    /// Work a second that so many credit units a second stand for.
     fn hash_rate(&self, units_per_second: f64) -> f64 {
         units_per_second * self.hashes(1)
     }
@@ -228,6 +236,10 @@ impl view::Source for Dashboard {
         let due: f64 = records.iter().filter(|r| stands(r)).map(|r| self.hashes_of(&r.network_units)).sum();
         let took = self.hashes(last_units);
         let next = self.next_payouts();
+        let unit = match coin.pow.hashes_per_difficulty() {
+            Some(_) => view::WorkUnit::Hashes,
+            None => view::WorkUnit::Chains,
+        };
         let stats = self.pool.stats();
         let refused = Reject::ALL
             .iter()
@@ -244,6 +256,11 @@ impl view::Source for Dashboard {
             tip_height: job.as_ref().map_or(0, |job| job.template.height.saturating_sub(1)),
             tip_hash: job.as_ref().map(|job| job.template.prev.to_string()).unwrap_or_default(),
             difficulty: job.as_ref().map_or(0.0, |job| job.network_difficulty.get()),
+            chain_length: job
+                .as_ref()
+                .filter(|_| unit == view::WorkUnit::Chains)
+                .map(|job| ChainLength(job.template.bits).to_f64()),
+            work_unit: unit,
             work_per_block: per_block,
             hash_rate: self.pool.hash_rate(),
             hash_rate_history: self.pool.hash_rate_history(),
@@ -277,6 +294,15 @@ impl view::Source for Dashboard {
         let records = self.watch.blocks(HISTORY_MAX);
         let place = records.iter().position(|record| record.hash == hash)?;
         Some(self.block_view(&records[place], records.get(place + 1)))
+    }
+
+    fn content(
+        &self,
+        hash: &str,
+    ) -> Pin<Box<dyn Future<Output = Option<Arc<view::BlockContent>>> + Send + '_>> {
+        // Only of blocks the pool has found: it is no window into the chain for strangers.
+        let found = hash.parse().ok().filter(|hash| self.watch.block(hash).is_some());
+        Box::pin(async move { self.contents.of(found?).await })
     }
 
     fn miner(&self, address: &str) -> Option<view::MinerView> {

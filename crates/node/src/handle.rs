@@ -224,6 +224,12 @@ impl NodeHandle {
         self.node.block_status(hash)
     }
 
+    /// A block as the bytes of its encoding; `None` where the node has not got it, or no longer.
+    pub async fn block_bytes(&self, hash: BlockHash) -> Option<Vec<u8>> {
+        let node = self.node.clone();
+        tokio::task::spawn_blocking(move || View::block_bytes(&*node, &hash)).await.ok().flatten()
+    }
+
     /// The next block but for its coinbase and its proof of work: of the mempool's best paying transactions.
     pub async fn template(&self) -> BlockTemplate {
         let node = self.node.clone();

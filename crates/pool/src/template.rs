@@ -160,6 +160,13 @@ impl Node {
         }
     }
 
+    async fn block(&self, hash: &BlockHash) -> Option<Vec<u8>> {
+        match self {
+            Self::Embedded(node) => node.block(hash).await,
+            Self::Rpc(node) => node.block(hash).await,
+        }
+    }
+
     async fn place(&self, hash: &BlockHash) -> Result<BlockPlace, NodeError> {
         match self {
             Self::Embedded(node) => Ok(node.place(hash)),

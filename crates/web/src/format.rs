@@ -1,8 +1,16 @@
 //! Numbers as people read them.
 
-/// `12.3 MH/s`: three or four digits and a unit.
-pub(crate) fn hash_rate(hashes_per_second: f64) -> String {
-    format!("{}H/s", scaled(hashes_per_second))
+use crate::view::WorkUnit;
+
+/// `12.3 MH/s`, `0.41 chains/s`: three or four digits and a unit.
+pub(crate) fn rate(unit: WorkUnit, per_second: f64) -> String {
+    match unit {
+        WorkUnit::Hashes => format!("{}H/s", scaled(per_second)),
+        WorkUnit::Chains => match scaled(per_second) {
+            number if number.ends_with(' ') => format!("{number}chains/s"),
+            number => format!("{number} chains/s"),
+        },
+    }
 }
 
 /// `4.29 G`: a count of hashes or a difficulty.
@@ -74,10 +82,12 @@ mod tests {
 
     #[test]
     fn rates_and_spans() {
-        assert_eq!(hash_rate(0.0), "0 H/s");
-        assert_eq!(hash_rate(12_345_678.0), "12.3 MH/s");
-        assert_eq!(hash_rate(999_700.0), "1.00 MH/s");
-        assert_eq!(hash_rate(512.0), "512 H/s");
+        assert_eq!(rate(WorkUnit::Hashes, 0.0), "0 H/s");
+        assert_eq!(rate(WorkUnit::Hashes, 12_345_678.0), "12.3 MH/s");
+        assert_eq!(rate(WorkUnit::Hashes, 999_700.0), "1.00 MH/s");
+        assert_eq!(rate(WorkUnit::Hashes, 512.0), "512 H/s");
+        assert_eq!(rate(WorkUnit::Chains, 0.41), "0.41 chains/s");
+        assert_eq!(rate(WorkUnit::Chains, 4_100.0), "4.10 k chains/s");
         assert_eq!(scaled(0.00113), "0.001130 ");
         assert_eq!(span(89.0), "89 s");
         assert_eq!(span(3600.0), "60 min");

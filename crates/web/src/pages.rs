@@ -4,8 +4,13 @@ use lode_primitives::Amount;
 use maud::{DOCTYPE, Markup, html};
 
 use crate::chart;
-use crate::format::{ago, counted, hash_rate, percent, scaled, short, span};
-use crate::view::{BlockState, BlockView, MinerView, PayoutsView, PoolView};
+use crate::format::{ago, counted, percent, rate, scaled, short, span};
+use crate::view::{BlockContent, BlockState, BlockView, MinerView, PayoutsView, PoolView, WorkUnit};
+
+/// Transactions whose data a block's page lists at most; the API has them all.
+const DATA_SHOWN_MAX: usize = 100;
+/// Characters of a text that are shown; its download has the rest.
+const TEXT_SHOWN_MAX: usize = 4_000;
 
 /// The frame: head, navigation, and `main`, which the script replaces when something changed.
 fn frame(title: &str, pool: &PoolView, main: &Markup) -> Markup {
@@ -74,6 +79,22 @@ fn state(state: &BlockState) -> Markup {
     html! { span.state.(class) { (text) } }
 }
 
+/// What a rate in chains is.
+const CHAINS_IN_WORDS: &str =
+    "Chains a second: shares are counted by what their length is worth in chains of six primes.";
+
+fn rate_label(pool: &PoolView) -> &'static str {
+    match pool.work_unit {
+        WorkUnit::Hashes => "Hash rate",
+        WorkUnit::Chains => "Chains found",
+    }
+}
+
+fn rate_chart(pool: &PoolView, history: &[(u64, f64)]) -> Markup {
+    let top = history.iter().map(|point| point.1).fold(0.0, f64::max);
+    chart::line(history, &rate(pool.work_unit, top), rate_label(pool))
+}
+
 /// The front page.
 pub(crate) fn pool(pool: &PoolView, blocks: &[BlockView]) -> Markup {
     let refused: u64 = pool.shares_refused.iter().map(|(_, count)| count).sum();
@@ -82,16 +103,19 @@ pub(crate) fn pool(pool: &PoolView, blocks: &[BlockView]) -> Markup {
         @for notice in &pool.notices { p.notice role="alert" { (notice) } }
         h1 { "Pool" }
         dl.figures {
-            (figure("Hash rate", hash_rate(pool.hash_rate), format!("a block in {} on average", span(wait))))
+            (figure(rate_label(pool), rate(pool.work_unit, pool.hash_rate), format!("a block in {} on average", span(wait))))
             (figure("Miners", pool.miners, counted(pool.connections, "connection")))
             (figure("Blocks found", pool.blocks_found, pool.luck.map_or_else(
                 || "none yet".to_owned(), |luck| format!("luck {}", percent(luck)))))
             (figure("This block so far", percent(pool.effort), "of the work one takes"))
             (figure("Shares", pool.shares_accepted, format!("{refused} refused")))
-            (figure("Network", scaled(pool.difficulty), format!("difficulty at height {}", pool.tip_height)))
+            @match pool.chain_length {
+                Some(length) => (figure("Network", format!("{length:.4}"), format!("primes in a chain at height {}", pool.tip_height))),
+                None => (figure("Network", scaled(pool.difficulty), format!("difficulty at height {}", pool.tip_height))),
+            }
         }
-        (chart::line(&pool.hash_rate_history, &hash_rate(
-            pool.hash_rate_history.iter().map(|point| point.1).fold(0.0, f64::max)), "Hash rate"))
+        (rate_chart(pool, &pool.hash_rate_history))
+        @if pool.work_unit == WorkUnit::Chains { p.empty { (CHAINS_IN_WORDS) } }
         @if !pool.shares_refused.is_empty() {
             p.refused { "Refused: " @for (i, (reason, count)) in pool.shares_refused.iter().enumerate() {
                 @if i > 0 { ", " } (count) " " (reason)
@@ -100,7 +124,10 @@ pub(crate) fn pool(pool: &PoolView, blocks: &[BlockView]) -> Markup {
         section {
             h2 { "Mine here" }
             pre { "lode mine -o " (pool.stratum_url) " -u YOUR-ADDRESS.worker" }
-            p { "Any Stratum V1 miner will do. Paid by " (pool.window) ", fee "
+            p { (match pool.work_unit {
+                    WorkUnit::Hashes => "Any Stratum V1 miner will do.",
+                    WorkUnit::Chains => "Any miner will do that speaks Stratum V1 with multipliers (Lode's docs/stratum-prime.md).",
+                }) " Paid by " (pool.window) ", fee "
                 (percent(f64::from(pool.fee_basis_points) / 10_000.0)) ", in the coinbase of each block found." }
         }
         section { h2 { "Last blocks" } (block_table(pool, blocks)) p { a href="/blocks" { "All blocks" } } }
@@ -143,7 +170,7 @@ fn block_table(pool: &PoolView, blocks: &[BlockView]) -> Markup {
 }
 
 /// One found block with its payouts.
-pub(crate) fn block(pool: &PoolView, block: &BlockView) -> Markup {
+pub(crate) fn block(pool: &PoolView, block: &BlockView, content: Option<&BlockContent>) -> Markup {
     let main = html! {
         h1 { "Block " (block.payouts.height) }
         p { (state(&block.state)) }
@@ -154,12 +181,44 @@ pub(crate) fn block(pool: &PoolView, block: &BlockView) -> Markup {
                 @if !block.worker.is_empty() { " (" (block.worker) ")" } }
             dt { "Effort" } dd { (percent(block.effort)) " of the work a block takes" }
             dt { "Reward" } dd.reward { (amount(block.payouts.reward)) " " (pool.ticker) }
+            @if let Some(chain) = content.and_then(|content| content.chain.as_ref()) {
+                dt { "Chain" } dd { (chain.kind_in_words) " (" (chain.kind) ")" }
+                dt { "Length" } dd { (format!("{:.4}", chain.length)) " primes" }
+                dt { "Origin" } dd.id { (chain.origin) }
+                dt { "Multiplier" } dd.id { (chain.multiplier) }
+            }
         }
         h2 { "Who was paid what, and why" }
         (payout_table(pool, &block.payouts))
         p { "Every line but the last is an output of the coinbase, in order: check them in any block explorer." }
+        @if let Some(content) = content.filter(|content| !content.data.is_empty()) { (data(&block.hash, content)) }
     };
     frame(&format!("Block {}", block.payouts.height), pool, &main)
+}
+
+/// What people put into a block. They are strangers: texts are shown as text, and nothing of theirs is ever run.
+fn data(hash: &str, content: &BlockContent) -> Markup {
+    let left = content.data.len().saturating_sub(DATA_SHOWN_MAX);
+    html! {
+        section.data {
+            h2 { "Data in this block" }
+            @for carried in content.data.iter().take(DATA_SHOWN_MAX) {
+                p { "Transaction " span.id title=(carried.txid) { (short(&carried.txid)) } ": "
+                    a href=(format!("/block/{hash}/data/{}", carried.txid)) download rel="nofollow" { "download" }
+                    ", " (counted(carried.size as u64, "byte")) }
+                @if let Some(text) = carried.text() { (shown(text)) }
+            }
+            @if left > 0 { p.empty { (left) " more are listed by the API" } }
+        }
+    }
+}
+
+fn shown(text: &str) -> Markup {
+    let end = text.char_indices().nth(TEXT_SHOWN_MAX).map(|(end, _)| end);
+    html! {
+        pre dir="auto" { (&text[..end.unwrap_or(text.len())]) @if end.is_some() { "…" } }
+        @if end.is_some() { p.empty { "The download has the rest." } }
+    }
 }
 
 fn payout_table(pool: &PoolView, payouts: &PayoutsView) -> Markup {
@@ -203,23 +262,23 @@ pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
         h1 { "Miner" }
         p.id { (miner.address) }
         dl.figures {
-            (figure("Hash rate", hash_rate(miner.hash_rate), counted(miner.workers.len() as u64, "worker")))
+            (figure(rate_label(pool), rate(pool.work_unit, miner.hash_rate), counted(miner.workers.len() as u64, "worker")))
             (figure("Work in the window", scaled(miner.work), format!("{} of all", percent(miner.part))))
             (figure("Next block would pay", miner.next_block, &pool.ticker))
             (figure("Paid", miner.paid, format!("{} in {}", pool.ticker, counted(miner.payments.len() as u64, "block"))))
             (figure("Owed", miner.owed, owed_in_words(miner.owed)))
         }
-        (chart::line(&miner.hash_rate_history, &hash_rate(
-            miner.hash_rate_history.iter().map(|point| point.1).fold(0.0, f64::max)), "Hash rate"))
+        (rate_chart(pool, &miner.hash_rate_history))
+        @if pool.work_unit == WorkUnit::Chains { p.empty { (CHAINS_IN_WORDS) } }
         section {
             h2 { "Workers" }
             @if miner.workers.is_empty() { p.empty { "None with a share in the window." } } @else { div.wide { table.workers {
-                thead { tr { th { "Name" } th.number { "Hash rate" } th.number.extra { "Difficulty" } th.number { "Accepted" }
+                thead { tr { th { "Name" } th.number { (rate_label(pool)) } th.number.extra { "Difficulty" } th.number { "Accepted" }
                     th.number { "Refused" } th { "Last share" } } }
                 tbody { @for worker in &miner.workers { tr {
                     td { @if worker.name.is_empty() { "(unnamed)" } @else { (worker.name) }
                         @if !worker.connected { " " span.state.wait { "away" } } }
-                    td.number { (hash_rate(worker.hash_rate)) }
+                    td.number { (rate(pool.work_unit, worker.hash_rate)) }
                     td.number.extra { (scaled(worker.difficulty)) }
                     td.number.accepted { (worker.accepted) }
                     td.number { (worker.refused) }

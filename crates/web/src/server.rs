@@ -19,7 +19,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::WatchStream;
 
 use crate::pages;
-use crate::view::Source;
+use crate::view::{BlockContent, BlockView, Source};
 
 /// Blocks on the page of all blocks and in the API's list at most: what a page can show and a person read.
 const BLOCKS_MAX: usize = 500;
@@ -42,6 +42,7 @@ pub fn router(source: Arc<dyn Source>, metrics: Option<PrometheusHandle>) -> Rou
         .route("/", get(pool_page))
         .route("/blocks", get(blocks_page))
         .route("/block/{hash}", get(block_page))
+        .route("/block/{hash}/data/{txid}", get(block_data))
         .route("/miner", get(miner_search))
         .route("/miner/{address}", get(miner_page))
         .route("/api/v1/pool", get(pool_json))
@@ -61,8 +62,7 @@ pub fn router(source: Arc<dyn Source>, metrics: Option<PrometheusHandle>) -> Rou
 /// Pages come from this server alone and run nothing but its own script.
 async fn guard_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(
         HeaderValue::from_static("default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"),
     );
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -85,9 +85,31 @@ async fn blocks_page(State(shared): State<Shared>) -> impl IntoResponse {
 async fn block_page(State(shared): State<Shared>, Path(hash): Path<String>) -> Response {
     let pool = shared.source.pool();
     match shared.source.block(&hash) {
-        Some(block) => pages::block(&pool, &block).into_response(),
+        Some(block) => {
+            let content = shared.source.content(&hash).await;
+            pages::block(&pool, &block, content.as_deref()).into_response()
+        }
         None => missing(&pages::not_found(&pool, "This pool has found no block with that id.")),
     }
+}
+
+/// What a transaction carries, as bytes to keep. A stranger wrote them, so no browser is to make a page or a script of
+/// them in this server's name: not by their name, not by their looks, and if one does, without any right.
+async fn block_data(State(shared): State<Shared>, Path((hash, txid)): Path<(String, String)>) -> Response {
+    let content = shared.source.content(&hash).await.unwrap_or_default();
+    let Some(data) = content.data.iter().find(|data| data.txid == txid) else {
+        return missing(&pages::not_found(
+            &shared.source.pool(),
+            "No transaction with that id carries data in a block this pool has found.",
+        ));
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        // The id is one found in the block, hence hex digits and nothing else.
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}.bin\"", data.txid)),
+        (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'".to_owned()),
+    ];
+    (headers, data.bytes.clone()).into_response()
 }
 
 #[derive(Deserialize)]
@@ -131,7 +153,22 @@ async fn blocks_json(State(shared): State<Shared>) -> impl IntoResponse {
 }
 
 async fn block_json(State(shared): State<Shared>, Path(hash): Path<String>) -> Response {
-    json_or_missing(shared.source.block(&hash), "no block with that id was found by this pool")
+    let Some(block) = shared.source.block(&hash) else {
+        return json_or_missing(None::<BlockJson<'_>>, NO_BLOCK);
+    };
+    let content = shared.source.content(&hash).await;
+    json_or_missing(Some(BlockJson { block, content: content.as_deref() }), NO_BLOCK)
+}
+
+const NO_BLOCK: &str = "no block with that id was found by this pool";
+
+/// A block with what it carries.
+#[derive(Serialize)]
+struct BlockJson<'a> {
+    #[serde(flatten)]
+    block: BlockView,
+    #[serde(flatten)]
+    content: Option<&'a BlockContent>,
 }
 
 async fn miner_json(State(shared): State<Shared>, Path(address): Path<String>) -> Response {

@@ -1,5 +1,8 @@
 //! What the dashboard shows. The JSON API serves these structs as they stand here: amounts are whole satoshi in
-//! fields that end in `_sat`, times Unix seconds, work and hash rates in hashes.
+//! fields that end in `_sat`, times Unix seconds, work and rates in the pool's [`WorkUnit`].
+
+use std::pin::Pin;
+use std::sync::Arc;
 
 use lode_primitives::Amount;
 use serde::{Serialize, Serializer};
@@ -13,6 +16,9 @@ pub trait Source: Send + Sync + 'static {
     fn blocks(&self, limit: usize) -> Vec<BlockView>;
     /// One found block by its id.
     fn block(&self, hash: &str) -> Option<BlockView>;
+    /// What one found block carries beside money, by its id. It may take a look into a node, so it is awaited; `None` where
+    /// the coin's blocks carry nothing of the kind, or the block cannot be had any more.
+    fn content(&self, hash: &str) -> Pin<Box<dyn Future<Output = Option<Arc<BlockContent>>> + Send + '_>>;
     /// One miner by the address it is paid to.
     fn miner(&self, address: &str) -> Option<MinerView>;
     /// Marked changed whenever there is something new worth showing (a block, a new tip; shares a few times a second
@@ -22,6 +28,18 @@ pub trait Source: Send + Sync + 'static {
 
 fn sat<S: Serializer>(amount: &Amount, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_i64(amount.to_sat())
+}
+
+/// What work is counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum WorkUnit {
+    /// Hashes.
+    #[default]
+    #[serde(rename = "hashes")]
+    Hashes,
+    /// Chains of six primes: what longer and shorter ones are worth in them.
+    #[serde(rename = "chains_of_6")]
+    Chains,
 }
 
 /// The pool as a whole.
@@ -45,11 +63,16 @@ pub struct PoolView {
     pub tip_hash: String,
     /// The network's difficulty.
     pub difficulty: f64,
-    /// Hashes a block takes on average.
+    /// Prime chains: the least length of a block's chain, in primes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain_length: Option<f64>,
+    /// What all work is counted in.
+    pub work_unit: WorkUnit,
+    /// Work a block takes on average.
     pub work_per_block: f64,
-    /// Hashes a second, from the credit of accepted shares over the last minutes.
+    /// Work a second, from the credit of accepted shares over the last minutes.
     pub hash_rate: f64,
-    /// `(Unix seconds, hashes a second)`, oldest first.
+    /// `(Unix seconds, work a second)`, oldest first.
     pub hash_rate_history: Vec<(u64, f64)>,
     /// Open connections.
     pub connections: u64,
@@ -61,7 +84,7 @@ pub struct PoolView {
     pub shares_refused: Vec<(String, u64)>,
     /// Which work is paid by, in words: "shares of the last hour".
     pub window: String,
-    /// Work in the window, in hashes.
+    /// Work in the window.
     pub window_work: f64,
     /// The pool's fee in basis points (hundredths of a percent).
     pub fee_basis_points: u32,
@@ -97,7 +120,7 @@ pub struct PayoutView {
     /// What the coinbase pays.
     #[serde(rename = "amount_sat", serialize_with = "sat")]
     pub amount: Amount,
-    /// Its work in the window, in hashes; none for the pool's fee.
+    /// Its work in the window; none for the pool's fee.
     pub work: f64,
     /// What it has earned by that work before anything carried.
     #[serde(rename = "earned_sat", serialize_with = "sat")]
@@ -151,16 +174,68 @@ pub struct BlockView {
     pub payouts: PayoutsView,
 }
 
+/// What a block carries beside money.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BlockContent {
+    /// Its proof of work, where that is a chain of primes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainView>,
+    /// The data of its transactions, in order.
+    pub data: Vec<DataView>,
+}
+
+/// A chain of primes.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChainView {
+    /// Its kind in short, as the coin's node writes it: `1CC`, `2CC`, `TWN`.
+    pub kind: String,
+    /// Its kind in words.
+    pub kind_in_words: &'static str,
+    /// Its length in primes, the fraction of the first number that is none included.
+    pub length: f64,
+    /// The number it grows around, decimal: the header's hash times the multiplier.
+    pub origin: String,
+    /// The multiplier, decimal.
+    pub multiplier: String,
+}
+
+/// Data that a transaction carries.
+#[derive(Clone, Serialize)]
+pub struct DataView {
+    /// The transaction.
+    pub txid: String,
+    /// How many bytes.
+    pub size: usize,
+    /// The bytes. Strangers wrote them.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
+}
+
+impl DataView {
+    /// The data as text, where it is one: UTF-8 without control characters other than those that part lines and words.
+    pub fn text(&self) -> Option<&str> {
+        let text = std::str::from_utf8(&self.bytes).ok()?;
+        let plain = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+        text.chars().all(plain).then_some(text)
+    }
+}
+
+impl std::fmt::Debug for DataView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DataView({}, {} bytes)", self.txid, self.size)
+    }
+}
+
 /// A miner: all that is known of one address.
 #[derive(Clone, Debug, Serialize)]
 pub struct MinerView {
     /// Where it is paid.
     pub address: String,
-    /// Hashes a second, over the last minutes.
+    /// Work a second, over the last minutes.
     pub hash_rate: f64,
-    /// `(Unix seconds, hashes a second)`, oldest first.
+    /// `(Unix seconds, work a second)`, oldest first.
     pub hash_rate_history: Vec<(u64, f64)>,
-    /// Work in the window, in hashes.
+    /// Work in the window.
     pub work: f64,
     /// Its part of all work in the window, 0 to 1.
     pub part: f64,
@@ -184,7 +259,7 @@ pub struct MinerView {
 pub struct WorkerView {
     /// Its name; empty where it gave none.
     pub name: String,
-    /// Hashes a second, over the last minutes.
+    /// Work a second, over the last minutes.
     pub hash_rate: f64,
     /// Share difficulty given to it now.
     pub difficulty: f64,

@@ -7,15 +7,19 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use made_up::{HASH, MINER, MadeUp};
+use made_up::{HASH, MINER, MadeUp, PAGE, PICTURE};
 use tower::ServiceExt;
 
 async fn get(path: &str) -> (StatusCode, axum::http::HeaderMap, String) {
+    let (status, headers, body) = get_from(MadeUp::new(), path).await;
+    (status, headers, String::from_utf8(body).unwrap())
+}
+
+async fn get_from(source: MadeUp, path: &str) -> (StatusCode, axum::http::HeaderMap, Vec<u8>) {
     let request = Request::get(path).body(Body::empty()).unwrap();
-    let answer = lode_web::router(Arc::new(MadeUp::new()), None).oneshot(request).await.unwrap();
+    let answer = lode_web::router(Arc::new(source), None).oneshot(request).await.unwrap();
     let (head, body) = answer.into_parts();
-    let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-    (head.status, head.headers, text)
+    (head.status, head.headers, body.collect().await.unwrap().to_bytes().to_vec())
 }
 
 #[tokio::test]
@@ -86,4 +90,56 @@ async fn a_change_reaches_a_listening_page() {
     let mut body = answer.into_body();
     let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(String::from_utf8_lossy(&frame).contains("event: changed"));
+}
+
+#[tokio::test]
+async fn a_chain_of_primes_is_shown_and_no_rate_is_called_hashes() {
+    let hash = HASH.replace("a3c1", "00cc");
+    let (_, _, page) = get_from(MadeUp::of_primes(), &format!("/block/{hash}")).await;
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("Cunningham chain of the second kind (2CC)") && page.contains("10.4301 primes"));
+    assert!(
+        page.contains("61592551716229060392971860549140211602858978086524024531871935735163762961673908480")
+    );
+    for path in ["/", &format!("/miner/{MINER}")] {
+        let (_, _, page) = get_from(MadeUp::of_primes(), path).await;
+        let page = String::from_utf8(page).unwrap();
+        assert!(page.contains("chains/s") && !page.contains("H/s") && !page.contains("Hash rate"), "{page}");
+    }
+    let (_, _, pool) = get_from(MadeUp::of_primes(), "/api/v1/pool").await;
+    let pool: serde_json::Value = serde_json::from_slice(&pool).unwrap();
+    assert_eq!((&pool["work_unit"], &pool["chain_length"]), (&"chains_of_6".into(), &10.4142.into()));
+}
+
+#[tokio::test]
+async fn what_strangers_put_into_a_block_is_text_or_a_download_and_never_runs() {
+    let hash = HASH.replace("a3c1", "00cc");
+    let (_, _, page) = get_from(MadeUp::of_primes(), &format!("/block/{hash}")).await;
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("&lt;script&gt;alert(document.cookie)&lt;/script&gt;\nHello, world."), "{page}");
+    assert!(!page.contains("<script>alert") && !page.contains("<svg onload"));
+    for (txid, bytes) in [(1, PAGE.as_bytes()), (2, PICTURE)] {
+        let path = format!("/block/{hash}/data/{txid:064x}");
+        assert!(page.contains(&format!("href=\"{path}\" download")));
+        let (status, headers, body) = get_from(MadeUp::of_primes(), &path).await;
+        assert_eq!((status, body.as_slice()), (StatusCode::OK, bytes));
+        assert_eq!(headers["content-type"], "application/octet-stream");
+        assert_eq!(headers["content-disposition"], format!("attachment; filename=\"{txid:064x}.bin\""));
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        let policies: Vec<_> = headers.get_all("content-security-policy").iter().collect();
+        assert_eq!(policies, ["sandbox; default-src 'none'"]);
+    }
+    let (_, _, block) = get_from(MadeUp::of_primes(), &format!("/api/v1/blocks/{hash}")).await;
+    let block: serde_json::Value = serde_json::from_slice(&block).unwrap();
+    assert_eq!((&block["chain"]["kind"], &block["data"][1]["size"]), (&"2CC".into(), &PICTURE.len().into()));
+    // Nothing of a block that is not the pool's, and nothing beside what is there.
+    for path in [
+        format!("/block/00/data/{:064x}", 1),
+        format!("/block/{hash}/data/%22;x"),
+        format!("/block/{hash}/data/"),
+    ] {
+        let (status, headers, _) = get_from(MadeUp::of_primes(), &path).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+        assert!(!headers.contains_key("content-disposition"));
+    }
 }

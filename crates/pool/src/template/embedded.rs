@@ -71,6 +71,10 @@ impl EmbeddedNode {
         }
     }
 
+    pub(super) async fn block(&self, hash: &BlockHash) -> Option<Vec<u8>> {
+        self.node.block_bytes(*hash).await
+    }
+
     pub(super) fn place(&self, hash: &BlockHash) -> BlockPlace {
         match self.node.block_status(hash) {
             BlockStatus::InBestChain { depth } => BlockPlace::Chain { depth },

@@ -173,6 +173,14 @@ impl RpcNode {
         }
     }
 
+    /// A block's bytes, where the node has it.
+    pub(super) async fn block(&self, hash: &BlockHash) -> Option<Vec<u8>> {
+        // Every node takes a boolean there, the oldest ones nothing else.
+        let params = json!([hash.to_string(), false]);
+        let reply = self.client.call_as::<String>("getblock", params, CALL_TIMEOUT).await;
+        hex::decode(reply.ok()??).ok()
+    }
+
     /// Where a block is in this node's view.
     pub(super) async fn place(&self, hash: &BlockHash) -> Result<BlockPlace, NodeError> {
         let reply = self.client.call_as("getblockheader", json!([hash.to_string()]), CALL_TIMEOUT).await;

@@ -113,6 +113,16 @@ impl Sources {
         Err(last.unwrap_or(NodeError::None))
     }
 
+    /// A block's bytes, from the first node that has it.
+    pub async fn block(&self, hash: &BlockHash) -> Option<Vec<u8>> {
+        for node in self.in_order() {
+            if let Some(bytes) = node.block(hash).await {
+                return Some(bytes);
+            }
+        }
+        None
+    }
+
     /// The first of `candidates` (highest first) that is in the chain at or below `tip`, whose height is `height`.
     /// For [`lode_ledger::Ledger::unplaced`].
     pub async fn first_below(

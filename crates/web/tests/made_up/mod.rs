@@ -1,5 +1,8 @@
 //! A pool that does not exist, for looking at pages and testing them.
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 use lode_primitives::Amount;
 use lode_web::view::*;
 use tokio::sync::watch;
@@ -8,15 +11,25 @@ use tokio::sync::watch;
 pub(crate) struct MadeUp {
     /// Tells listeners that something changed.
     pub(crate) sender: watch::Sender<u64>,
+    /// Blocks are chains of primes and carry data.
+    pub(crate) prime: bool,
 }
 
 pub(crate) const MINER: &str = "lobt1qw508d6qejxtdg4y5r3zarvary0c5xw7k3l0p7n";
+/// What strangers put into blocks.
+pub(crate) const PAGE: &str = "<script>alert(document.cookie)</script>\nHello, world.";
+pub(crate) const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n<svg onload=alert(1)>";
 pub(crate) const HASH: &str = "00000000a3c1d9e1f3b9d3c1b24cfa7d9d0f5f5a2a9d4ad8a1a6b0cc8e4b1f07";
 const NOW: u64 = 1_790_000_000;
 
 impl MadeUp {
     pub(crate) fn new() -> Self {
-        Self { sender: watch::Sender::new(0) }
+        Self { sender: watch::Sender::new(0), prime: false }
+    }
+
+    #[allow(dead_code)] // the example shows a coin that hashes
+    pub(crate) fn of_primes() -> Self {
+        Self { prime: true, ..Self::new() }
     }
 }
 
@@ -71,6 +84,8 @@ impl Source for MadeUp {
             tip_height: 204,
             tip_hash: HASH.into(),
             difficulty: 0.0731,
+            chain_length: self.prime.then_some(10.4142),
+            work_unit: if self.prime { WorkUnit::Chains } else { WorkUnit::Hashes },
             work_per_block: 3.1e8,
             hash_rate: 2.7e7,
             hash_rate_history: history(),
@@ -107,6 +122,31 @@ impl Source for MadeUp {
 
     fn block(&self, hash: &str) -> Option<BlockView> {
         self.blocks(500).into_iter().find(|block| block.hash == hash)
+    }
+
+    fn content(&self, hash: &str) -> Pin<Box<dyn Future<Output = Option<Arc<BlockContent>>> + Send + '_>> {
+        let there = self.prime && self.block(hash).is_some();
+        let content = there.then(|| {
+            Arc::new(BlockContent {
+                chain: Some(ChainView {
+                    kind: "2CC".into(),
+                    kind_in_words: "Cunningham chain of the second kind",
+                    length: 10.4301,
+                    origin:
+                        "61592551716229060392971860549140211602858978086524024531871935735163762961673908480"
+                            .into(),
+                    multiplier: "3486784401".into(),
+                }),
+                data: [(1, PAGE.as_bytes()), (2, PICTURE)]
+                    .map(|(txid, bytes)| DataView {
+                        txid: format!("{txid:064x}"),
+                        size: bytes.len(),
+                        bytes: bytes.to_vec(),
+                    })
+                    .into(),
+            })
+        });
+        Box::pin(std::future::ready(content))
     }
 
     fn miner(&self, address: &str) -> Option<MinerView> {
