@@ -85,6 +85,13 @@ impl fmt::Display for Event {
     }
 }
 
+impl Snapshot {
+    /// The rate over the last ten seconds with its unit, for people: `22.00 kH/s`, on prime chains `22.00 k tests/s`.
+    pub fn rate(&self) -> impl fmt::Display + use<> {
+        HashRate(self.hashes_per_second_10s, self.counted)
+    }
+}
+
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

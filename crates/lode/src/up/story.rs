@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use lode_coins::Coin;
+use lode_miner::Counted;
 use lode_node::{BlockStatus, NodeHandle};
 use lode_pool::journal::FoundBlock;
+use lode_pow::ChainLength;
 use lode_primitives::{Amount, Block, Decode as _};
 use lode_wallet::Balance;
 use serde_json::{Value, json};
@@ -98,17 +100,25 @@ impl Story {
         if self.json {
             let miners: Vec<Value> = mining
                 .map(|(name, now)| {
-                    json!({"name": name, "hashes_per_second": now.hashes_per_second_10s, "accepted": now.accepted})
+                    let rate = match now.counted {
+                        Counted::Hashes => "hashes_per_second",
+                        Counted::Tests => "tests_per_second",
+                    };
+                    json!({"name": name, rate: now.hashes_per_second_10s, "accepted": now.accepted})
                 })
                 .collect();
             return say(&json!({
                 "event": "shares", "accepted": accepted, "refused": refused, "difficulty": difficulty, "miners": miners,
             }));
         }
-        let rates: Vec<String> =
-            mining.map(|(name, now)| format!("{name} {}", scaled(now.hashes_per_second_10s))).collect();
+        // A prime coin's people speak of lengths.
+        let asked = match (self.coin.pow.hashes_per_difficulty(), stack.pool.job().borrow().as_ref()) {
+            (None, Some(job)) => format!("chains of {:.4} primes", ChainLength(job.template.bits).to_f64()),
+            _ => format!("difficulty {difficulty:.4}"),
+        };
+        let rates: Vec<String> = mining.map(|(name, now)| format!("{name} {}", now.rate())).collect();
         say(&format!(
-            "{}  {accepted} shares accepted, {refused} refused; {}; difficulty {difficulty:.4}",
+            "{}  {accepted} shares accepted, {refused} refused; {}; {asked}",
             self.clock(),
             rates.join(", "),
         ))
@@ -309,14 +319,5 @@ fn say(line: &dyn std::fmt::Display) -> io::Result<()> {
         // Nobody listens any more; the pool goes on.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         done => done,
-    }
-}
-
-fn scaled(rate: f64) -> String {
-    match rate {
-        rate if rate >= 1e9 => format!("{:.2} GH/s", rate / 1e9),
-        rate if rate >= 1e6 => format!("{:.2} MH/s", rate / 1e6),
-        rate if rate >= 1e3 => format!("{:.2} kH/s", rate / 1e3),
-        rate => format!("{rate:.0} H/s"),
     }
 }
