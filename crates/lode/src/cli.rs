@@ -44,6 +44,18 @@ impl NodeArgs {
         Ok(lode_coins::find(&self.coin, &self.network)?)
     }
 
+    /// The flags that lead another command to the same node, but for who asks.
+    pub(crate) fn flags(&self, coin: &Coin) -> String {
+        let mut flags = format!("--coin {} --network {}", coin.name, coin.network);
+        if let Some(dir) = &self.data_dir {
+            flags += &format!(" --data-dir {}", dir.display());
+        }
+        if let Some(rpc) = &self.rpc {
+            flags += &format!(" --rpc {rpc}");
+        }
+        flags
+    }
+
     /// A client for the node.
     pub(crate) fn client(&self) -> anyhow::Result<RpcClient> {
         let coin = self.coin()?;

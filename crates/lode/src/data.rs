@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use lode_coins::Coin;
-use lode_node::rpc::client::RpcClient;
+use lode_node::rpc::client::{RpcClient, RpcClientError};
+use lode_node::rpc::code;
 use lode_primitives::{
     Amount, Decode, Encode, OutPoint, SEQUENCE_FINAL, Transaction, TxIn, TxOut, Txid, Witness, hash160,
     sha256,
@@ -114,10 +115,8 @@ async fn put(args: &Put) -> anyhow::Result<ExitCode> {
         sent.as_str() == Some(&txid.to_string()),
         "the node took the transaction as {sent}, not as {txid}"
     );
-    eprintln!(
-        "sent; sha256 {checksum}; get it back with: lode data get {txid} --coin {} --network {}",
-        coin.name, coin.network
-    );
+    eprintln!("Sent, sha256 {checksum}; in the chain with the next block. To get it back:");
+    eprintln!("  lode data get {txid} {}", args.node.flags(coin));
     println!("{txid}");
     Ok(ExitCode::SUCCESS)
 }
@@ -147,7 +146,10 @@ fn read_key(coin: &Coin, file: Option<&Path>) -> anyhow::Result<SecretKey> {
             .ok()
             .context("who pays? Give --from KEYFILE, a file with a private key (WIF) in its first line, or set LODE_KEY")?,
     };
-    let key = coin.decode_wif(text.lines().next().unwrap_or_default().trim())?;
+    let from = file.map_or("LODE_KEY".to_owned(), |file| file.display().to_string());
+    let key = coin
+        .decode_wif(text.lines().next().unwrap_or_default().trim())
+        .with_context(|| format!("{from} does not begin with a private key of {coin}"))?;
     Ok(SecretKey::from_slice(&key)?)
 }
 
@@ -202,6 +204,11 @@ impl Plan {
         };
         let (mut spent, mut total, mut least) = (Vec::new(), Amount::ZERO, Amount::ZERO);
         let available = coins.len();
+        ensure!(
+            available > 0,
+            "it has nothing to spend now; what it mined can be spent {} blocks later, change once it is mined",
+            coin.coinbase_maturity
+        );
         for from in coins.into_iter().take(MAX_INPUTS) {
             tx.inputs.push(TxIn {
                 prevout: from.outpoint,
@@ -252,8 +259,16 @@ fn confirmed() -> anyhow::Result<bool> {
 async fn get(args: &Get) -> anyhow::Result<ExitCode> {
     let coin = data_coin(&args.node)?;
     let txid: Txid = args.txid.parse().with_context(|| format!("{:?} is no transaction id", args.txid))?;
+    if let Some(out) = args.out.as_ref().filter(|out| out.exists()) {
+        bail!("{} is there already and is left alone: give another --out", out.display());
+    }
     let client = args.node.client()?;
-    let answer = client.call("getrawtransaction", json!([args.txid, 0])).await?;
+    let answer = match client.call("getrawtransaction", json!([args.txid, 0])).await {
+        Err(RpcClientError::Rpc(error)) if error.code == code::INVALID_ADDRESS_OR_KEY => {
+            bail!("the node finds no transaction {txid} with data, neither waiting nor in its chain")
+        }
+        answer => answer?,
+    };
     let Value::String(text) = &answer else { bail!("the node's answer is no hex") };
     let tx = Transaction::from_bytes(&hex::decode(text)?, coin.form)
         .context("the node's answer is no transaction")?;
@@ -268,11 +283,25 @@ async fn get(args: &Get) -> anyhow::Result<ExitCode> {
             out.write_all(&data)?;
             out.sync_all()?;
         }
-        None if std::io::stdout().is_terminal() && std::str::from_utf8(&data).is_err() => {
+        // Strangers wrote it: what would steer a terminal is not text.
+        None if std::io::stdout().is_terminal() && !is_text(&data) => {
             bail!("{} bytes that are no text: give --out FILE", data.len());
         }
-        None => std::io::stdout().write_all(&data)?,
+        None => {
+            let mut out = std::io::stdout().lock();
+            out.write_all(&data)?;
+            if out.is_terminal() && !data.ends_with(b"\n") {
+                writeln!(out)?;
+            }
+            out.flush()?;
+        }
     }
     eprintln!("{} bytes, sha256 {}", data.len(), hex::encode(sha256(&data)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// UTF-8 without control characters other than those that part lines and words.
+fn is_text(data: &[u8]) -> bool {
+    let plain = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t');
+    std::str::from_utf8(data).is_ok_and(|text| text.chars().all(plain))
 }
