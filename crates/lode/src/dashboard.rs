@@ -93,7 +93,7 @@ impl Dashboard {
             worker: record.worker.clone(),
             state: state(&record.state),
             coinbase_txid: record.coinbase_txid.clone(),
-            effort: took / self.hashes_of(&record.network_units).max(1.0),
+            effort: took / self.hashes_of(&record.network_units),
             payouts: view::PayoutsView {
                 height: record.height,
                 reward: Amount::from_sat(record.reward),
@@ -273,7 +273,7 @@ impl view::Source for Dashboard {
             fee_basis_points: self.fee_basis_points,
             blocks_found: standing as u64,
             luck: (standing > 0 && took > 0.0).then(|| due / took),
-            effort: since_last / per_block.max(1.0),
+            effort: if per_block > 0.0 { since_last / per_block } else { 0.0 },
             next_block: next.map(|snapshot| self.payouts_of(&snapshot)).unwrap_or_default(),
             notices: self.notices(),
         }

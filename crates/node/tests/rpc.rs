@@ -330,7 +330,7 @@ async fn odd_parameters_do_no_harm() {
         for place in 0..=count {
             for value in &odd {
                 let mut params = vec![json!(hash), coinbase.clone(), json!(1), json!(true), json!(1)];
-                params.truncate(count);
+                params.resize(count, json!(1));
                 if place < count {
                     params[place] = value.clone();
                 } else {
