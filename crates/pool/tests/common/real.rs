@@ -39,6 +39,7 @@ pub(crate) fn start(coin: &'static Coin, daemons: &[&Daemon], start_difficulty: 
         bind: "127.0.0.1:0".parse().unwrap(),
         start_difficulty,
         min_difficulty: LEAST,
+        vardiff: false,
         ..PortConfig::default()
     };
     let pool = Pool::start(PoolParts {
