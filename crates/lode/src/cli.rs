@@ -1,6 +1,6 @@
 //! `lode cli`: one JSON-RPC call to a node, this program's or any other that speaks bitcoind's JSON-RPC.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,22 +59,44 @@ impl NodeArgs {
     /// A client for the node.
     pub(crate) fn client(&self) -> anyhow::Result<RpcClient> {
         let coin = self.coin()?;
-        let auth = match &self.rpc_user {
+        let login = Login {
+            user: self.rpc_user.as_deref(),
+            password_file: self.rpc_password_file.as_deref(),
+            cookie: self.rpc_cookie.as_deref(),
+        };
+        login.client(coin, self.rpc.as_deref(), || self.data_dir.clone().map_or_else(default_data_dir, Ok))
+    }
+}
+
+/// Who asks a node, from the flags.
+pub(crate) struct Login<'a> {
+    pub(crate) user: Option<&'a str>,
+    pub(crate) password_file: Option<&'a Path>,
+    pub(crate) cookie: Option<&'a Path>,
+}
+
+impl Login<'_> {
+    /// A client for the node at `rpc`; without an address that is this machine and the coin's port. Without a user it logs in
+    /// with the cookie, by default the one under `data_dir`.
+    pub(crate) fn client(
+        &self,
+        coin: &Coin,
+        rpc: Option<&str>,
+        data_dir: impl FnOnce() -> anyhow::Result<PathBuf>,
+    ) -> anyhow::Result<RpcClient> {
+        let auth = match self.user {
             Some(user) => {
-                let password = read_password(self.rpc_password_file.as_deref())?.context(
+                let password = read_password(self.password_file)?.context(
                     "--rpc-user needs a password: set LODE_RPC_PASSWORD or give --rpc-password-file",
                 )?;
-                RpcAuth::User(Credentials { user: user.clone(), password })
+                RpcAuth::User(Credentials { user: user.to_owned(), password })
             }
-            None => RpcAuth::Cookie(match &self.rpc_cookie {
-                Some(file) => file.clone(),
-                None => {
-                    let dir = self.data_dir.clone().map_or_else(default_data_dir, Ok)?;
-                    dir.join(coin.directory()).join(".cookie")
-                }
+            None => RpcAuth::Cookie(match self.cookie {
+                Some(file) => file.to_owned(),
+                None => data_dir()?.join(coin.directory()).join(".cookie"),
             }),
         };
-        let address = self.rpc.clone().unwrap_or_else(|| format!("127.0.0.1:{}", coin.rpc_port));
+        let address = rpc.map_or_else(|| format!("127.0.0.1:{}", coin.rpc_port), str::to_owned);
         Ok(RpcClient::new(&address, auth)?)
     }
 }

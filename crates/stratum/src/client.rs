@@ -48,6 +48,24 @@ pub fn write_submit(
     version_bits: Option<u32>,
     out: &mut Vec<u8>,
 ) {
+    begin_submit(id, user, job_id, extranonce2, time, nonce, out);
+    if let Some(bits) = version_bits {
+        out.extend_from_slice(b"\",\"");
+        push_hex_u32(bits, out);
+    }
+    out.extend_from_slice(b"\"]}\n");
+}
+
+/// `mining.submit` up to its fifth parameter, whose closing quote is still to come; a sixth may follow.
+pub(crate) fn begin_submit(
+    id: u64,
+    user: &str,
+    job_id: &str,
+    extranonce2: &[u8],
+    time: u32,
+    nonce: u32,
+    out: &mut Vec<u8>,
+) {
     let (user, job_id) = (Value::from(user), Value::from(job_id));
     let _ = write!(out, "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[{user},{job_id},\"");
     push_hex(extranonce2, out);
@@ -55,11 +73,6 @@ pub fn write_submit(
     push_hex_u32(time, out);
     out.extend_from_slice(b"\",\"");
     push_hex_u32(nonce, out);
-    if let Some(bits) = version_bits {
-        out.extend_from_slice(b"\",\"");
-        push_hex_u32(bits, out);
-    }
-    out.extend_from_slice(b"\"]}\n");
 }
 
 /// What a pool sends.

@@ -8,8 +8,8 @@ use std::io::Write as _;
 
 use lode_pow::ChainLength;
 use lode_primitives::Multiplier;
-use serde_json::Value;
 
+use crate::client::begin_submit;
 use crate::hex_field::{parse_hex_u32, push_hex, push_hex_u32};
 
 /// Hex digits of a multiplier at most: 219 bytes and an odd zero in front. Longer ones make no valid chain.
@@ -49,13 +49,7 @@ pub fn write_prime_submit(
     multiplier: &Multiplier,
     out: &mut Vec<u8>,
 ) {
-    let (user, job_id) = (Value::from(user), Value::from(job_id));
-    let _ = write!(out, "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[{user},{job_id},\"");
-    push_hex(extranonce2, out);
-    out.extend_from_slice(b"\",\"");
-    push_hex_u32(time, out);
-    out.extend_from_slice(b"\",\"");
-    push_hex_u32(nonce, out);
+    begin_submit(id, user, job_id, extranonce2, time, nonce, out);
     out.extend_from_slice(b"\",\"");
     let reversed: Vec<u8> = multiplier.as_bytes().iter().rev().copied().collect();
     push_hex(&reversed, out);

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use lode_coins::Coin;
-use lode_node::rpc::Credentials;
-use lode_node::rpc::client::{RpcAuth, RpcClient};
+use lode_node::rpc::client::RpcClient;
 use lode_wallet::{Source, Synced, Wallet};
 use zeroize::Zeroizing;
 
 use super::embedded::EmbeddedNode;
 use super::light::LightSource;
 use super::source::RpcSource;
-use crate::node::{default_data_dir, read_password};
+use crate::cli::Login;
+use crate::node::default_data_dir;
 
 /// The environment variable that a passphrase may come from.
 const PASSPHRASE_VARIABLE: &str = "LODE_WALLET_PASSPHRASE";
@@ -213,20 +213,12 @@ impl Place {
     }
 
     fn client(&self, coin: &Coin) -> anyhow::Result<RpcClient> {
-        let auth = match &self.rpc_user {
-            Some(user) => {
-                let password = read_password(self.rpc_password_file.as_deref())?.context(
-                    "--rpc-user needs a password: set LODE_RPC_PASSWORD or give --rpc-password-file",
-                )?;
-                RpcAuth::User(Credentials { user: user.clone(), password })
-            }
-            None => RpcAuth::Cookie(match &self.rpc_cookie {
-                Some(file) => file.clone(),
-                None => self.data_dir()?.join(coin.directory()).join(".cookie"),
-            }),
+        let login = Login {
+            user: self.rpc_user.as_deref(),
+            password_file: self.rpc_password_file.as_deref(),
+            cookie: self.rpc_cookie.as_deref(),
         };
-        let address = self.rpc.clone().unwrap_or_else(|| format!("127.0.0.1:{}", coin.rpc_port));
-        Ok(RpcClient::new(&address, auth)?)
+        login.client(coin, self.rpc.as_deref(), || self.data_dir())
     }
 }
 

@@ -10,11 +10,16 @@ use serde_json::{Map, Value, json};
 use crate::node::{Node, now};
 use crate::rpc::error::{RpcError, code};
 use crate::rpc::json;
-use crate::rpc::params::{Kind, Params, expect_amount, opt, parse_txid, req};
+use crate::rpc::params::{Arg, Kind, Params, expect_amount, opt, parse_txid, req};
 use crate::rpc::table::{Method, Run};
 
 /// Fee rate in satoshi per 1,000 virtual bytes above which a transaction is taken for a mistake.
 pub(crate) const MAX_FEE_RATE: i64 = 10_000_000;
+
+pub(super) const FEE_RATE_ARG: Arg =
+    opt("maxfeerate", Kind::Any, "Refuse a higher fee rate, in coins per kvB; 0 allows any. Default 0.10.");
+pub(super) const BURN_ARG: Arg =
+    opt("maxburnamount", Kind::Any, "Refuse to burn more, in coins, in outputs nobody can spend. Default 0.");
 
 pub(crate) const METHODS: &[Method] = &[
     Method {
@@ -104,19 +109,7 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         name: "sendrawtransaction",
-        args: &[
-            req("hexstring", Kind::Text, "The transaction's hex."),
-            opt(
-                "maxfeerate",
-                Kind::Any,
-                "Refuse a higher fee rate, in coins per kvB; 0 allows any. Default 0.10.",
-            ),
-            opt(
-                "maxburnamount",
-                Kind::Any,
-                "Refuse to burn more, in coins, in outputs nobody can spend. Default 0.",
-            ),
-        ],
+        args: &[req("hexstring", Kind::Text, "The transaction's hex."), FEE_RATE_ARG, BURN_ARG],
         about: "Takes a transaction into the mempool and tells the peers.",
         run: Run::Work(send),
     },

@@ -10,11 +10,11 @@ use lode_chain::policy::FeeRate;
 use lode_primitives::{Amount, Transaction, Txid, Wtxid};
 use serde_json::{Map, Value, json};
 
-use super::mempool::{check_burn, highest_fee, max_fee_rate, sat};
+use super::mempool::{BURN_ARG, FEE_RATE_ARG, check_burn, highest_fee, max_fee_rate, sat};
 use crate::node::{Node, now};
 use crate::rpc::error::{RpcError, code};
 use crate::rpc::json;
-use crate::rpc::params::{Kind, Params, expect_amount, expect_text, opt, req};
+use crate::rpc::params::{Kind, Params, expect_amount, expect_text, req};
 use crate::rpc::table::{Method, Run};
 
 pub(crate) const METHODS: &[Method] = &[
@@ -26,16 +26,8 @@ pub(crate) const METHODS: &[Method] = &[
                 Kind::Array,
                 "[hex, ...]: parents that do not depend on each other, and last their child.",
             ),
-            opt(
-                "maxfeerate",
-                Kind::Any,
-                "Refuse a higher fee rate, in coins per kvB; 0 allows any. Default 0.10.",
-            ),
-            opt(
-                "maxburnamount",
-                Kind::Any,
-                "Refuse to burn more, in coins, in outputs nobody can spend. Default 0.",
-            ),
+            FEE_RATE_ARG,
+            BURN_ARG,
         ],
         about: "Takes parents and a child that pays for them into the mempool, and tells the peers.",
         run: Run::Work(submit),
@@ -44,11 +36,7 @@ pub(crate) const METHODS: &[Method] = &[
         name: "testmempoolaccept",
         args: &[
             req("rawtxs", Kind::Array, "[hex, ...]: the transactions, parents before children."),
-            opt(
-                "maxfeerate",
-                Kind::Any,
-                "Refuse a higher fee rate, in coins per kvB; 0 allows any. Default 0.10.",
-            ),
+            FEE_RATE_ARG,
         ],
         about: "Says whether transactions would be taken, one after the other, without taking them.",
         run: Run::Work(test_accept),
