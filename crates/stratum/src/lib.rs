@@ -14,6 +14,7 @@
 
 mod client;
 mod difficulty;
+pub mod getwork;
 mod goal;
 mod hex_field;
 mod line;
