@@ -7,10 +7,12 @@
 //! A session is small (a few hundred bytes), since there are tens of thousands: it holds no buffers, no agent's name, no
 //! user names but the hash of each. What real miners need of it is listed in the tests below.
 
+mod settings;
+mod users;
+
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use lode_ledger::{ChainShare, Credit, Share, Worker};
 use lode_pow::{ChainLength, PowAlgorithm};
@@ -18,25 +20,23 @@ use lode_primitives::Target;
 use lode_stratum::{
     Call, Configure, Difficulty, Goal, Login, Reject, Request, RequestError, Submit, decode_hex,
     parse_hex_u32, parse_request, password_difficulty, write_accepted, write_configure_reply, write_error,
-    write_prime_subscribe_reply, write_reconnect, write_result, write_set_difficulty, write_set_extranonce,
-    write_set_target, write_set_version_mask, write_show_message, write_subscribe_reply, written_difficulty,
+    write_prime_subscribe_reply, write_result, write_set_difficulty, write_set_extranonce, write_set_target,
+    write_set_version_mask, write_subscribe_reply, written_difficulty,
 };
 
 use crate::assigned::{Assigned, Terms};
 use crate::class::{CoinbaseClass, takes_fractions, takes_messages};
-use crate::config::{PortConfig, VardiffConfig};
 use crate::front::SessionInfo;
 use crate::job::{ClassJob, EXTRANONCE1_SIZE, EXTRANONCE2_SIZE, Job, Solution};
 use crate::share::Jobs;
 use crate::vardiff::Vardiff;
+use users::{Users, user_key};
+
+pub use settings::{Extranonces, SessionSettings, write_farewell};
+pub use users::USERS_MAX;
 
 /// Seconds by which a share's time may be ahead of its job's: under the two hours that nodes allow.
 pub const TIME_AHEAD_MAX: u32 = 7_000;
-/// User names authorised on one connection at most: proxies of whole farms have some hundreds.
-pub const USERS_MAX: usize = 1_024;
-/// User names before the first accepted share; each share makes room for one more. So names cost work, and nobody fills the
-/// tables of accounts for nothing.
-const USERS_FREE: usize = 16;
 /// Lines that are no requests, and refused user names, after which a connection is closed.
 const OFFENCES_MAX: u8 = 10;
 /// Requests before the first authorised user name: an honest handshake has some five.
@@ -48,8 +48,6 @@ const REFUSED_PER_ACCEPTED: u32 = 50;
 /// Duplicates without an accepted share between them, after which a miner that can take it is given another extranonce: its
 /// boards, or two miners behind one proxy, go through the same work.
 const DUPLICATES_MAX: u8 = 8;
-/// Pause that is asked for before a miner comes to where it is sent.
-const FAREWELL_WAIT_SECONDS: u32 = 5;
 /// Low-difficulty refusals without one accepted share, after which a smaller coinbase is tried.
 const MISSES_MAX: u8 = 8;
 
@@ -60,58 +58,6 @@ pub trait Accounts {
 
     /// The credit of an accepted prime-chain share, which depends on the chain and on the miner.
     fn credit_chain(&self, worker: &Worker, share: &ChainShare) -> Credit;
-}
-
-/// Settings that all sessions share.
-#[derive(Debug)]
-pub struct SessionSettings {
-    /// Bits of the version that may be rolled.
-    pub version_mask: u32,
-    /// Difficulty adjustment.
-    pub vardiff: VardiffConfig,
-    /// What work is proven with.
-    pub pow: PowAlgorithm,
-    /// The ports, by number.
-    pub ports: Vec<PortConfig>,
-    /// What those known to take it are told when the pool stops: see [`write_farewell`].
-    pub farewell: Vec<u8>,
-    /// The next extranonce 1: none is given twice.
-    pub extranonces: Extranonces,
-}
-
-/// Extranonces 1, one after the other.
-#[derive(Debug)]
-pub struct Extranonces(AtomicU32);
-
-impl Default for Extranonces {
-    /// Begins anywhere: those of an earlier run must not come again while its miners still work on them.
-    fn default() -> Self {
-        Self::starting_at(rand::random())
-    }
-}
-
-impl Extranonces {
-    /// From this one on: for tests whose hashes are to be the same each time.
-    pub fn starting_at(first: u32) -> Self {
-        Self(AtomicU32::new(first))
-    }
-
-    /// The next one.
-    pub fn next(&self) -> [u8; EXTRANONCE1_SIZE] {
-        self.0.fetch_add(1, Ordering::Relaxed).to_be_bytes()
-    }
-}
-
-/// The lines for a planned stop: a message, and where to go, `None` for back here.
-pub fn write_farewell(moved_to: Option<(&str, u16)>) -> Vec<u8> {
-    let mut out = Vec::new();
-    let message = match moved_to {
-        Some((host, port)) => format!("This pool stops; go to {host}:{port}"),
-        None => "This pool stops for a moment and comes back; all work is recorded".to_owned(),
-    };
-    write_show_message(&message, &mut out);
-    write_reconnect(moved_to, FAREWELL_WAIT_SECONDS, &mut out);
-    out
 }
 
 /// A block found: all that is needed to put it together.
@@ -200,46 +146,6 @@ pub struct Session {
     work: f64,
 }
 
-/// Authorised user names as hashes of their text, and their workers. The first one's account is paid where every miner
-/// is paid itself.
-#[derive(Debug, Default)]
-struct Users {
-    first: Option<(u64, Arc<Worker>)>,
-    more: Vec<(u64, Arc<Worker>)>,
-}
-
-impl Users {
-    fn get(&self, key: u64) -> Option<&Arc<Worker>> {
-        let first = self.first.as_ref().filter(|(known, _)| *known == key);
-        first.or_else(|| self.more.iter().find(|(known, _)| *known == key)).map(|(_, worker)| worker)
-    }
-
-    fn add(&mut self, key: u64, worker: Arc<Worker>) {
-        if self.first.is_none() {
-            self.first = Some((key, worker));
-        } else if self.get(key).is_none() {
-            self.more.push((key, worker));
-        }
-    }
-
-    /// Whether another may be added, after so many accepted shares.
-    fn has_room(&self, accepted: u32) -> bool {
-        self.more.len() < USERS_MAX.min(USERS_FREE.saturating_add(accepted as usize))
-    }
-
-    fn primary(&self) -> Option<&Arc<Worker>> {
-        self.first.as_ref().map(|(_, worker)| worker)
-    }
-}
-
-/// A user name's key. Not secret: whoever finds two names with one key has authorised both.
-fn user_key(user: &str) -> u64 {
-    // FNV-1a.
-    user.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
 impl Session {
     /// A new connection on port number `port` of the settings.
     pub fn new(port: u16, settings: &SessionSettings, now_ms: u64) -> Self {
@@ -277,7 +183,7 @@ impl Session {
 
     /// True once a user name is authorised.
     pub fn is_authorized(&self) -> bool {
-        self.users.first.is_some()
+        self.users.primary().is_some()
     }
 
     /// Unix milliseconds of the last accepted share, or of the connect.

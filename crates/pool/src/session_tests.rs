@@ -6,6 +6,7 @@ use lode_stratum::{Notify, ServerMessage};
 use serde_json::Value;
 
 use super::*;
+use crate::config::{PortConfig, VardiffConfig};
 use crate::job::tests::{NOW, TestBooks, books, coin, job_paying, template};
 
 /// A session with all that surrounds it.
