@@ -13,12 +13,15 @@
 //! - *The same for every target*: worths of all shares found on the way to one block sum to `1 + ln(1 / worth of the target)`,
 //!   by integrating worth over its own distribution. Credit is worth over that sum: a miner earns the same at
 //!   whatever share target, on average, and a block is the same part of everyone's credit.
-//! - *Blocks tell*: how often chains go on differs between searches, and one ratio for all overrates a search tuned short. So
-//!   an account's credit is its shares' worth times the blocks it found over those that were expected of it, each with
-//!   [`PRIOR_BLOCKS`] more: a new account has the pool's measure, an old one its own, and income follows its blocks.
-//! - *What luck explains*: what was credited to an account may run ahead of the blocks it found only as far as luck
-//!   explains once in [`LUCK`] cases; beyond it nothing more is credited until it finds one. An honest miner hardly ever
-//!   meets this bound; who brings shares but no blocks meets it after seven blocks' worth.
+//! - *Blocks tell*: how often chains go on differs between searches, and one measure for all overrates a search tuned short.
+//!   Nothing but its blocks tells it from another. So an account is credited one for each block it found, spread over its
+//!   next shares ([`SPREAD_OLD`]): it is paid by its shares as they come, and in the end by its blocks.
+//! - *Newcomers*: who finds a block a month is not to wait for it. So as far as an account is new (the part that [`PRIOR_BLOCKS`] are of
+//!   these and the blocks expected of it) and newcomers are trusted, it is credited by the worth of its shares, and for that part not by
+//!   its blocks. On average that is the same for who mines honestly.
+//! - *Trust*: whoever takes a new address is new again. So newcomers are trusted for a half at most ([`TRUST_MAX`]), and only
+//!   as far as what all of them found lately is what was expected ([`TRUSTED`]). Where somebody moves from address to address with a
+//!   search tuned short, blocks fail to come, and newcomers are paid by their blocks alone.
 //!
 //! Counts and accounts are written to a small file each minute and read at the start. It is no part of the books: credit
 //! once given is in the share log.
@@ -29,17 +32,33 @@ use std::path::{Path, PathBuf};
 
 use lode_pow::ChainLength;
 
-/// One case in so many is taken for more than luck.
-pub const LUCK: f64 = 1000.0;
-/// The normal distribution's quantile for it.
-const LUCK_SIGMAS: f64 = 3.09;
 /// Chains that went on, that the ratio to begin with counts for.
 const PRIOR_CHAINS: f64 = 16.0;
-/// Blocks that an account's measure begins with. Fewer, and a small miner's income hangs on single blocks; more, and it takes
-/// a search tuned short longer until it earns by its blocks.
+/// Blocks expected of an account at which it is half new. Fewer, and a small miner's income hangs on single blocks; more, and there is
+/// more to take for who moves from address to address.
 const PRIOR_BLOCKS: f64 = 4.0;
+/// The part of a newcomer's credit that goes by its shares, at most: the rest goes by its blocks.
+const TRUST_MAX: f64 = 0.5;
+/// The part of the expected blocks that newcomers as a whole must find to be trusted at all; who finds all is trusted
+/// wholly. The product of trust and blocks missing is greatest half-way: a fortieth of newcomers' work is what all who game together
+/// can take in the long run.
+const TRUSTED: f64 = 0.9;
+/// Blocks expected of newcomers by which they are judged: older ones fade.
+const NEWCOMERS_BLOCKS: f64 = 128.0;
+/// Blocks with which that begins, all found.
+const NEWCOMERS_PRIOR: f64 = 8.0;
+/// What an account is credited for a block is spread over shares of this worth, in blocks: of a new account, and of an old one.
+/// So much is still to come at any time, on average, and stays behind where the account is left.
+const SPREAD_NEW: f64 = 0.25;
+const SPREAD_OLD: f64 = 1.0;
 /// Counts are halved beyond so many chains that went on: ratios follow when miners change.
 const CHAINS_MAX: f64 = 4096.0;
+/// Bits of an origin: they have some 280 to 340.
+const ORIGIN_BITS: f64 = 300.0;
+/// As far as a plain search sieves; and beyond the length sought, where only what its multipliers are divisible by keeps small factors
+/// out, the first ten primes.
+const SIEVED: f64 = 65_536.0;
+const SIEVED_BEYOND: f64 = 29.0;
 /// What a ratio can be: below is no prime chain, above no search finds a block.
 const RATIO_RANGE: std::ops::RangeInclusive<f64> = 1.5..=1000.0;
 /// Whole lengths there are.
@@ -47,7 +66,7 @@ const LENGTHS: usize = 100;
 /// Accounts remembered: a hundred bytes each. Beyond it the half with the least credit is forgotten.
 const ACCOUNTS_MAX: usize = 100_000;
 /// First line of the file.
-const FILE_HEAD: &str = "lode chain credit 1";
+const FILE_HEAD: &str = "lode chain credit 2";
 
 /// A share of a prime chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,23 +89,25 @@ impl ChainShare {
 /// An account's shares against its blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Standing {
-    /// Blocks that its shares are worth.
+    /// Blocks that its shares are worth by the pool's measure.
     pub expected: f64,
-    /// What was credited: less where blocks fail to come, more where they come oftener.
+    /// What was credited, in blocks.
     pub credited: f64,
     /// Blocks it found.
     pub blocks: u32,
+    /// For its blocks, still to be credited with its next shares; in blocks.
+    pub due: f64,
 }
 
 impl Standing {
-    /// What its shares have proved to be worth against the pool's measure.
-    fn measure(&self) -> f64 {
-        (f64::from(self.blocks) + PRIOR_BLOCKS) / (self.expected + PRIOR_BLOCKS)
+    /// How far it is new: 1 at first.
+    fn newness(&self) -> f64 {
+        PRIOR_BLOCKS / (self.expected + PRIOR_BLOCKS)
     }
 
-    /// What may be credited still.
-    fn room(&self) -> f64 {
-        (explained_by_luck(self.blocks) - self.credited).max(0.0)
+    /// What its own blocks say that its shares are worth against the pool's measure, as far as it is known.
+    fn shown(&self) -> f64 {
+        f64::from(self.blocks) / (self.expected + PRIOR_BLOCKS)
     }
 }
 
@@ -99,12 +120,34 @@ struct Step {
     longer: f64,
 }
 
+/// What newcomers found lately, each share counted as far as its account was new.
+#[derive(Clone, Copy, Debug, Default)]
+struct Newcomers {
+    expected: f64,
+    found: f64,
+}
+
+impl Newcomers {
+    fn add(&mut self, newness: f64, value: f64, is_block: bool) {
+        let stays = 1.0 - (newness * value / NEWCOMERS_BLOCKS).min(1.0);
+        self.expected = self.expected * stays + newness * value;
+        self.found = self.found * stays + if is_block { newness } else { 0.0 };
+    }
+
+    /// How far their shares are taken for what they seem to be worth.
+    fn trust(&self) -> f64 {
+        let part = (self.found + NEWCOMERS_PRIOR) / (self.expected + NEWCOMERS_PRIOR);
+        TRUST_MAX * ((part - TRUSTED) / (1.0 - TRUSTED)).clamp(0.0, 1.0)
+    }
+}
+
 /// Ratios measured, and accounts' standing.
 #[derive(Debug)]
 pub struct ChainBooks {
     steps: [Step; LENGTHS],
     accounts: HashMap<Box<str>, Standing>,
     total: Standing,
+    newcomers: Newcomers,
     path: Option<PathBuf>,
     changed: bool,
 }
@@ -115,6 +158,7 @@ impl Default for ChainBooks {
             steps: [Step::default(); LENGTHS],
             accounts: HashMap::new(),
             total: Standing::default(),
+            newcomers: Newcomers::default(),
             path: None,
             changed: false,
         }
@@ -161,8 +205,9 @@ impl ChainBooks {
                 ("step", &[reached, longer]) => {
                     *self.steps.get_mut(key.parse::<usize>().ok()?)? = Step { reached, longer };
                 }
-                ("account", &[expected, credited, blocks]) if self.accounts.len() < ACCOUNTS_MAX => {
-                    let standing = Standing { expected, credited, blocks: blocks as u32 };
+                ("newcomers", &[expected, found]) => self.newcomers = Newcomers { expected, found },
+                ("account", &[expected, credited, blocks, due]) if self.accounts.len() < ACCOUNTS_MAX => {
+                    let standing = Standing { expected, credited, blocks: blocks as u32, due };
                     self.total.expected += expected;
                     self.total.credited += credited;
                     self.total.blocks += standing.blocks;
@@ -181,8 +226,10 @@ impl ChainBooks {
         for (length, step) in self.steps.iter().enumerate().filter(|(_, step)| step.reached > 0.0) {
             let _ = writeln!(text, "step {length} {} {}", step.reached, step.longer);
         }
-        for (name, Standing { expected, credited, blocks }) in &self.accounts {
-            let _ = writeln!(text, "account {name} {expected} {credited} {blocks}");
+        let Newcomers { expected, found } = self.newcomers;
+        let _ = writeln!(text, "newcomers all {expected} {found}");
+        for (name, Standing { expected, credited, blocks, due }) in &self.accounts {
+            let _ = writeln!(text, "account {name} {expected} {credited} {blocks} {due}");
         }
         let fresh = path.with_extension("new");
         std::fs::write(&fresh, text)?;
@@ -191,19 +238,20 @@ impl ChainBooks {
         Ok(())
     }
 
-    /// How many chains of `primes` primes there are for one that is longer, as measured.
-    pub fn ratio(&self, primes: u32) -> f64 {
+    /// How many chains of `primes` primes there are for one that is longer, as measured; where there is nothing yet, as miners find
+    /// who sieve for chains of the network's length.
+    pub fn ratio(&self, primes: u32, network: ChainLength) -> f64 {
         let step = self.steps.get(primes as usize).copied().unwrap_or_default();
-        // Origins have some 280 to 340 bits; two to the 16 is as far as a plain search sieves.
-        let begin = density_ratio(300.0, 65_536.0);
-        let ratio = (PRIOR_CHAINS * begin + step.reached) / (PRIOR_CHAINS + step.longer);
+        let sieved = if primes < network.primes() { SIEVED } else { SIEVED_BEYOND };
+        let ratio =
+            (PRIOR_CHAINS * density_ratio(ORIGIN_BITS, sieved) + step.reached) / (PRIOR_CHAINS + step.longer);
         ratio.clamp(*RATIO_RANGE.start(), *RATIO_RANGE.end())
     }
 
     /// Of the chains of the same whole length and more, the part at least as long as this.
-    fn part(&self, length: ChainLength) -> f64 {
+    fn part(&self, length: ChainLength, network: ChainLength) -> f64 {
         let fraction = f64::from(length.fraction()) / f64::from(1u32 << 24);
-        1.0 - fraction + fraction / self.ratio(length.primes())
+        1.0 - fraction + fraction / self.ratio(length.primes(), network)
     }
 
     /// What a chain is worth, in blocks: of chains at least this long, the part that are blocks; at most 1.
@@ -211,8 +259,9 @@ impl ChainBooks {
         if length >= network {
             return 1.0;
         }
-        let steps: f64 = (length.primes()..network.primes()).map(|primes| self.ratio(primes)).product();
-        (self.part(network) / (self.part(length) * steps)).min(1.0)
+        let steps: f64 =
+            (length.primes()..network.primes()).map(|primes| self.ratio(primes, network)).product();
+        (self.part(network, network) / (self.part(length, network) * steps)).min(1.0)
     }
 
     /// What a share is worth before its account is looked at, in blocks: all shares of an honest miner sum to its blocks.
@@ -222,35 +271,52 @@ impl ChainBooks {
 
     /// Takes an accepted share of an account: what it is credited with, in blocks.
     pub fn take(&mut self, account: &str, share: &ChainShare) -> f64 {
-        let value = self.value(share);
-        self.measure(share);
+        let (value, is_block) = (self.value(share), share.is_block());
         self.changed = true;
         if self.accounts.len() >= ACCOUNTS_MAX && !self.accounts.contains_key(account) {
             self.forget_half();
         }
+        let trust = self.newcomers.trust();
         let standing = self.accounts.entry(account.into()).or_default();
-        // As it was before this share: a share has no say in its own measure.
-        let measured = (value * standing.measure()).min(1.0);
+        let newness = standing.newness();
+        let by_shares = newness * trust;
+        // As it was before this share: a share has no say in its own weight.
+        let weight = (standing.shown() + by_shares).min(1.0);
+        if is_block {
+            standing.due += 1.0 - by_shares;
+        }
+        let spread = SPREAD_NEW * newness + SPREAD_OLD * (1.0 - newness);
+        let now_due = standing.due * (value / spread).min(1.0);
+        let credit = (value * by_shares + now_due).min(1.0);
+        standing.due -= now_due;
         standing.expected += value;
-        standing.blocks += u32::from(share.is_block());
-        let credit = measured.min(standing.room());
         standing.credited += credit;
+        standing.blocks += u32::from(is_block);
+        self.newcomers.add(newness, value, is_block);
         self.total.expected += value;
         self.total.credited += credit;
-        self.total.blocks += u32::from(share.is_block());
+        self.total.blocks += u32::from(is_block);
+        self.measure(share, weight);
         credit
     }
 
-    /// Counts a share's chain for the ratios of the lengths it went through.
-    fn measure(&mut self, share: &ChainShare) {
+    /// How far newcomers' shares are taken for what they seem to be worth, from 0 to 1: less where newcomers as a whole
+    /// bring shares but not the blocks that belong to them.
+    pub fn trust(&self) -> f64 {
+        self.newcomers.trust()
+    }
+
+    /// Counts a share's chain for the ratios of the lengths it went through, as far as its account's shares are worth what they
+    /// seem: those of searches tuned short say nothing of the others.
+    fn measure(&mut self, share: &ChainShare, weight: f64) {
         let (from, reached) = (share.target.primes(), share.length.primes());
         for primes in from..=reached.min(from + 8) {
             let Some(step) = self.steps.get_mut(primes as usize) else { return };
             let longer = reached > primes;
             // Of the chains that end at the target's own whole length only those with its fraction are seen.
             let seen = 1.0 - f64::from(share.target.fraction()) / f64::from(1u32 << 24);
-            step.reached += if primes == from && !longer { 1.0 / seen } else { 1.0 };
-            step.longer += f64::from(u8::from(longer));
+            step.reached += weight * if primes == from && !longer { 1.0 / seen } else { 1.0 };
+            step.longer += weight * f64::from(u8::from(longer));
             if step.longer > CHAINS_MAX {
                 step.reached /= 2.0;
                 step.longer /= 2.0;
@@ -291,13 +357,6 @@ impl ChainBooks {
         let pool = (others + 1.0) / ((self.total.expected - standing.expected).max(0.0) + 1.0);
         luck(standing.blocks, standing.expected * pool)
     }
-}
-
-/// The greatest mean that luck explains so few blocks of once in [`LUCK`] cases: Wilson and Hilferty's approximation of
-/// the Poisson distribution's upper confidence limit.
-fn explained_by_luck(blocks: u32) -> f64 {
-    let n = f64::from(blocks) + 1.0;
-    n * (1.0 - 1.0 / (9.0 * n) + LUCK_SIGMAS / (3.0 * n.sqrt())).powi(3)
 }
 
 /// The probability of at most (where `count` is below `mean`), or at least so many of something rare whose mean is known.
@@ -350,7 +409,7 @@ mod tests {
         assert_eq!(last, 1.0);
         assert_eq!(books.worth(ChainLength(0x0c00_0000), NETWORK), 1.0);
         // Half of ten and more are blocks, and of those with no block's fraction the few that are longer.
-        let r = books.ratio(10);
+        let r = books.ratio(10, NETWORK);
         assert!((books.worth(ChainLength(0x0a00_0000), NETWORK) - (0.5 + 0.5 / r)).abs() < 1e-12);
         // No jump where a whole length begins.
         let (under, at) =
@@ -363,7 +422,7 @@ mod tests {
     #[test]
     fn ratios_are_measured() {
         let mut books = ChainBooks::default();
-        let prior = books.ratio(9);
+        let prior = books.ratio(9, NETWORK);
         assert!((8.0..13.0).contains(&prior), "{prior}");
         let target = ChainLength(0x0980_0000);
         // A ratio of 20 seen under a target that shows half of the nines: ten nines, one longer; and so on.
@@ -373,56 +432,55 @@ mod tests {
                     books.take("a", &share(0x09c0_0000, target));
                 }
             }
-            books.take("a", &share(0x0a20_0000, target));
+            books.take("a", &share(0x0a80_0000, target));
         }
-        let ratio = books.ratio(9);
+        let ratio = books.ratio(9, NETWORK);
         assert!((20.0..21.5).contains(&ratio), "{ratio}");
     }
 
     #[test]
-    fn shares_without_blocks_are_credited_as_far_as_luck_explains() {
+    fn an_account_is_credited_its_blocks_spread_over_its_shares() {
         let mut books = ChainBooks::default();
         let target = NETWORK.one_less();
-        let mut credited = 0.0;
-        for i in 0..2_000 {
-            credited += books.take("short", &share(0x09c0_0000, target));
-            // Another's chains go on, one in two of them to a block.
-            if i % 10 == 0 {
-                books.take("long", &share(if i % 20 == 0 { 0x0a90_0000 } else { 0x0a40_0000 }, target));
-            }
+        let (mut credited, mut most) = (0.0, 0.0f64);
+        for i in 0..4_000 {
+            let length = if i % 40 == 0 { 0x0a90_0000 } else { 0x09c0_0000 };
+            let credit = books.take("a", &share(length, target));
+            credited += credit;
+            most = most.max(credit);
         }
-        assert!((6.5..7.5).contains(&credited), "{credited}");
-        let standing = books.standing("short");
-        assert!(standing.expected > 20.0 && standing.blocks == 0, "{standing:?}");
-        assert!(books.odds("short") < 1e-3);
-        // Nothing more, until it finds a block.
-        assert_eq!(books.take("short", &share(0x09c0_0000, target)), 0.0);
-        assert!(books.take("short", &share(0x0a90_0000, target)) > 0.0);
-        // Another's share is credited whole; taken, it changes the ratios, and so what the next is worth.
-        let value = books.value(&share(0x09c0_0000, target));
-        assert_eq!(books.take("other", &share(0x09c0_0000, target)), value);
+        let standing = books.standing("a");
+        assert_eq!(standing.blocks, 100);
+        // No share brings more than a part of a block, and what is not given yet is about a block at most.
+        assert!(most < 0.8 && (credited - standing.credited).abs() < 1e-9, "{most}");
+        assert!((95.0..101.5).contains(&credited) && standing.due < 2.0, "{credited} {standing:?}");
     }
 
     #[test]
-    fn an_accounts_blocks_tell_what_its_shares_are_worth() {
+    fn shares_without_blocks_earn_a_newcomer_little_and_newcomers_as_a_whole_no_trust() {
         let mut books = ChainBooks::default();
-        let (target, mut none, mut many) = (NETWORK.one_less(), 0.0, 0.0);
-        for _ in 0..40 {
-            for _ in 0..10 {
-                none += books.take("short", &share(0x09c0_0000, target));
-            }
-            many += books.take("long", &share(0x0a90_0000, target));
-        }
-        let (short, long) = (books.standing("short"), books.standing("long"));
-        assert!(none < short.expected && short.credited == none, "{short:?}");
-        // Never more than its blocks.
-        assert!(many > long.expected && many < f64::from(long.blocks), "{long:?}");
+        let target = NETWORK.one_less();
+        assert_eq!(books.trust(), TRUST_MAX);
+        // Its own credit ends with its newness, and with the trust in newcomers.
+        let credited: f64 = (0..2_000).map(|_| books.take("short", &share(0x09c0_0000, target))).sum();
+        let standing = books.standing("short");
+        assert!(standing.expected > 10.0 && standing.blocks == 0, "{standing:?}");
+        assert!(credited < 1.5, "{credited}");
+        assert!(books.odds("short") < 1e-3);
+        assert_eq!(books.trust(), 0.0);
+        // Another address is no better off, but for what it finds.
+        let other = (0..1_000).map(|n| books.take(&n.to_string(), &share(0x09c0_0000, target))).sum::<f64>();
+        assert_eq!(other, 0.0);
+        let honest: f64 = (0..200)
+            .map(|i| {
+                books.take("honest", &share(if i % 40 == 0 { 0x0a90_0000 } else { 0x09c0_0000 }, target))
+            })
+            .sum();
+        assert!((4.0..=5.0).contains(&honest), "{honest}");
     }
 
     #[test]
     fn luck_is_poissons() {
-        assert!((explained_by_luck(0) - 6.9).abs() < 0.3);
-        assert!((explained_by_luck(100) - 134.0).abs() < 3.0, "{}", explained_by_luck(100));
         assert!((luck(0, 3.0) - (-3.0f64).exp()).abs() < 1e-12);
         assert!((luck(3, 1.0) - 0.0803).abs() < 1e-3);
         assert!((luck(2_000, 2_100.0) - 0.0146).abs() < 0.01);
@@ -441,7 +499,8 @@ mod tests {
         books.save().unwrap();
         let again = ChainBooks::open(&path);
         assert_eq!((again.standing("a"), again.standing("b")), (books.standing("a"), books.standing("b")));
-        assert_eq!(again.ratio(9), books.ratio(9));
+        assert_eq!(again.ratio(9, NETWORK), books.ratio(9, NETWORK));
+        assert_eq!(again.trust(), books.trust());
         std::fs::write(&path, "what\n").unwrap();
         assert_eq!(ChainBooks::open(&path).total(), Standing::default());
     }

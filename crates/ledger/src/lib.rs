@@ -24,7 +24,7 @@ mod window;
 
 pub use balance_file::BalanceFile;
 pub use balances::{Balance, BalanceError, FINAL_DEPTH, LinkRef, State};
-pub use chains::{ChainBooks, ChainShare, LUCK, Standing, density_ratio};
+pub use chains::{ChainBooks, ChainShare, Standing, density_ratio};
 pub use codec::SnapshotError;
 pub use credit::{Credit, difficulty_to_units, units_to_difficulty};
 pub use ledger::{Ledger, LedgerError, LedgerOptions, Payees};
