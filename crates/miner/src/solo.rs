@@ -128,24 +128,30 @@ impl Solo {
             station.tell(Event::Job { job: draft.job.job_id.clone(), difficulty, length, clean: true });
 
             let longpollid = template.longpollid.take();
-            let next = self.next_template(longpollid.as_deref());
-            tokio::pin!(next);
-            template = loop {
-                tokio::select! {
-                    next = &mut next => break next?,
-                    Some(share) = station.shares.recv() => {
-                        // Further solutions of a block already handed in are nothing lost.
-                        if share.work.sequence != work.sequence {
-                            continue;
+            let found = {
+                let next = self.next_template(longpollid.as_deref());
+                tokio::pin!(next);
+                loop {
+                    tokio::select! {
+                        next = &mut next => {
+                            template = next?;
+                            break None;
                         }
-                        // One block of this work is enough, whatever the node says of it.
-                        station.crew.post(None);
-                        self.submit(&draft, &share, station).await?;
-                        break self.template(None).await?;
+                        // Further solutions of a block already handed in are nothing lost.
+                        Some(share) = station.shares.recv() => if share.work.sequence == work.sequence {
+                            break Some(share);
+                        },
+                        _ = tick.tick() => station.stats.mark(Instant::now()),
                     }
-                    _ = tick.tick() => station.stats.mark(Instant::now()),
                 }
             };
+            // The long poll has been given up here, so that a node that serves one call at a time can take the block.
+            if let Some(share) = found {
+                // One block of this work is enough, whatever the node says of it.
+                station.crew.post(None);
+                self.submit(&draft, &share, station).await?;
+                template = self.template(None).await?;
+            }
         }
     }
 
