@@ -51,7 +51,7 @@ impl Dashboard {
             pool: pool.clone(),
             sources: sources.clone(),
             watch: watch.clone(),
-            contents: Contents::new(pool.coin(), sources.clone()),
+            contents: Contents::new(pool.coin(), sources.clone(), watch.clone()),
             stratum_host: settings.web.stratum_host.clone(),
             fee_basis_points: settings.payout.fee_basis_points.into(),
             fee_address: settings.payout.fee_address.clone().unwrap_or_default(),

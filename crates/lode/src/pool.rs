@@ -150,6 +150,6 @@ fn free(address: SocketAddr) -> anyhow::Result<(String, ())> {
 
 /// Whether a node answers, follows the coin's chain and gives work.
 async fn ask(node: &ExternalNode, coin: &'static Coin) -> anyhow::Result<String> {
-    let template = stack::rpc_node(node, coin)?.check().await?;
-    Ok(format!("{} gives work for block {}", node.url, template.height))
+    let (template, way) = stack::rpc_node(node, coin)?.check().await?;
+    Ok(format!("{} gives work for block {} ({way})", node.url, template.height))
 }

@@ -50,9 +50,11 @@ impl From<RpcError> for SoloEnd {
 
 impl Solo {
     fn request(&self, longpollid: Option<&str>) -> Value {
-        // Litecoin's nodes give a template only to those who know its extension blocks.
+        // Litecoin's nodes give a template only to those who know its extension blocks; coins with prime chains have no witnesses,
+        // though some of their nodes would commit to them.
         let rules: &[&str] = match self.algorithm {
             PowAlgorithm::Scrypt => &["segwit", "mweb"],
+            PowAlgorithm::PrimeChain => &[],
             _ => &["segwit"],
         };
         match longpollid {

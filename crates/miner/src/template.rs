@@ -75,7 +75,7 @@ impl Template {
             leaves.push(txid.parse::<Txid>().map_err(|_| error("txid", txid))?.0);
             transactions.push(unhex("data", &transaction.data)?);
         }
-        let commitment = self.default_witness_commitment.as_deref();
+        let commitment = self.default_witness_commitment.as_deref().filter(|_| coin.form.witness);
         let commitment = commitment.map(|text| unhex("default_witness_commitment", text)).transpose()?;
         let (coinbase1, mut coinbase2) = self.coinbase(script, commitment.as_deref());
         if coin.form.data {

@@ -273,6 +273,11 @@ impl Journal {
         open
     }
 
+    /// The bytes of a block that is not settled.
+    pub fn bytes(&self, hash: &BlockHash) -> Option<Bytes> {
+        self.open.get(hash).map(|block| block.block.clone())
+    }
+
     /// The stories, the newest first.
     pub fn records(&self) -> impl Iterator<Item = &BlockRecord> {
         self.records.iter().rev()

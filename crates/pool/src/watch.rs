@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use lode_ledger::{BalanceFile, Ledger, LedgerError, LogError};
 use lode_primitives::{BlockHash, Height};
 use tokio::runtime::Handle;
@@ -185,6 +186,11 @@ impl Watch {
     /// A block's story.
     pub fn block(&self, hash: &BlockHash) -> Option<BlockRecord> {
         lock(&self.inner.journal).record(hash).cloned()
+    }
+
+    /// A found block's bytes, as long as it is not settled.
+    pub fn bytes(&self, hash: &BlockHash) -> Option<Bytes> {
+        lock(&self.inner.journal).bytes(hash)
     }
 
     /// What was paid to an account by blocks that are in the chain, satoshi, and how many blocks that were; of those

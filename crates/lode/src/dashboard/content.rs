@@ -1,4 +1,5 @@
-//! What found blocks carry beside money, for their pages: chains of primes, and data. Read from the pool's nodes.
+//! What found blocks carry beside money, for their pages: chains of primes, and data. Read from the pool's journal, and once it has
+//! let go of a block's bytes from the nodes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use lode_coins::Coin;
 use lode_pool::template::Sources;
+use lode_pool::watch::Watch;
 use lode_pow::{ChainKind, Origin};
 use lode_primitives::{Block, BlockHash, Decode as _, Header, Transaction, decimal};
 use lode_web::view::{BlockContent, ChainView, DataView};
@@ -20,12 +22,13 @@ const TIME: Duration = Duration::from_secs(5);
 pub(super) struct Contents {
     coin: &'static Coin,
     sources: Sources,
+    watch: Watch,
     kept: Mutex<VecDeque<(BlockHash, Arc<BlockContent>)>>,
 }
 
 impl Contents {
-    pub(super) fn new(coin: &'static Coin, sources: Sources) -> Self {
-        Self { coin, sources, kept: Mutex::default() }
+    pub(super) fn new(coin: &'static Coin, sources: Sources, watch: Watch) -> Self {
+        Self { coin, sources, watch, kept: Mutex::default() }
     }
 
     /// `None` where the coin's blocks carry nothing of the kind, or no node has the block.
@@ -41,7 +44,10 @@ impl Contents {
         if let Some((_, content)) = kept.iter().find(|(of, _)| *of == hash) {
             return Some(content.clone());
         }
-        let bytes = self.sources.block(&hash).await?;
+        let bytes = match self.watch.bytes(&hash) {
+            Some(bytes) => bytes.to_vec(),
+            None => self.sources.block(&hash).await?,
+        };
         let block = Block::from_bytes(&bytes, self.coin.form).ok().filter(|block| block.hash() == hash)?;
         let content = Arc::new(content(block));
         kept.truncate(KEPT - 1);

@@ -1,14 +1,18 @@
 //! `getblocktemplate` (BIP22, BIP23) as bitcoind and litecoind answer it, made into a [`Template`].
 
 use bytes::Bytes;
+use lode_coins::Coin;
 use lode_primitives::{Amount, BlockHash, Txid, compact_size_len, merkle, sha256d};
 use serde::Deserialize;
 
 use super::{Template, TemplateTx};
 
-/// Rules offered to every node: each insists on those it needs (bitcoind on `segwit`, on signet also `signet`,
-/// litecoind on `segwit` and `mweb`) and ignores the others.
-pub(super) const RULES: [&str; 3] = ["segwit", "mweb", "signet"];
+/// Rules offered to a node: each insists on those it needs (bitcoind on `segwit`, on signet also `signet`,
+/// litecoind on `segwit` and `mweb`) and ignores the others. Where a coin has no witnesses nothing is offered: nodes that know of them all the
+/// same would commit to them, with an output too small for the coin.
+pub(super) fn rules(coin: &Coin) -> &'static [&'static str] {
+    if coin.form.witness { &["segwit", "mweb", "signet"] } else { &[] }
+}
 
 /// The reply, as far as a pool needs it.
 #[derive(Debug, Deserialize)]
@@ -58,8 +62,8 @@ const OPEN_CHALLENGE: &str = "51";
 const COMMITMENT_PREFIX: [u8; 6] = [0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed];
 
 impl Reply {
-    /// `heard_us`: when it came, Unix microseconds.
-    pub(super) fn into_template(self, heard_us: u64) -> Result<Template, TemplateError> {
+    /// As a template of `coin`. `heard_us`: when it came, Unix microseconds.
+    pub(super) fn into_template(self, coin: &Coin, heard_us: u64) -> Result<Template, TemplateError> {
         if let Some(challenge) = self.signet_challenge.filter(|challenge| challenge != OPEN_CHALLENGE) {
             return Err(TemplateError::Signed(challenge.chars().take(80).collect()));
         }
@@ -85,7 +89,7 @@ impl Reply {
             sigops = sigops.saturating_add(tx.sigops.unwrap_or(0));
             transactions.push(TemplateTx { bytes: Bytes::from(bytes), txid });
         }
-        let witness_commitment = match &self.default_witness_commitment {
+        let witness_commitment = match self.default_witness_commitment.filter(|_| coin.form.witness) {
             Some(theirs) => {
                 let ours = commitment(wtxids);
                 if !theirs.eq_ignore_ascii_case(&hex::encode(&ours)) {
@@ -136,6 +140,10 @@ fn commitment(wtxids: Vec<[u8; 32]>) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    fn coin() -> &'static Coin {
+        lode_coins::find("bitcoin", "regtest").unwrap()
+    }
+
     fn reply() -> serde_json::Value {
         serde_json::json!({
             "version": 536870912, "previousblockhash": "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206",
@@ -149,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_empty_template_of_regtest() {
-        let template = serde_json::from_value::<Reply>(reply()).unwrap().into_template(0).unwrap();
+        let template = serde_json::from_value::<Reply>(reply()).unwrap().into_template(coin(), 0).unwrap();
         assert_eq!((template.height, template.bits, template.time), (1, 0x207f_ffff, 1_700_000_000));
         let theirs = reply()["default_witness_commitment"].as_str().unwrap().to_owned();
         assert_eq!(hex::encode(template.witness_commitment.unwrap()), theirs);
@@ -157,10 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn a_coin_without_witnesses_commits_to_none() {
+        let coin = lode_coins::find("primecoin", "main").unwrap();
+        assert!(rules(coin).is_empty());
+        let template = serde_json::from_value::<Reply>(reply()).unwrap().into_template(coin, 0).unwrap();
+        assert_eq!(template.witness_commitment, None);
+    }
+
+    #[test]
     fn a_signet_that_needs_signatures_is_refused_with_the_reason() {
         let mut signed = reply();
         signed["signet_challenge"] = "5121aa".into();
-        let error = serde_json::from_value::<Reply>(signed).unwrap().into_template(0).unwrap_err();
+        let error = serde_json::from_value::<Reply>(signed).unwrap().into_template(coin(), 0).unwrap_err();
         assert!(error.to_string().contains("5121aa"));
     }
 
@@ -169,7 +185,7 @@ mod tests {
         for (field, value) in [("previousblockhash", "xx"), ("bits", "zz"), ("mweb", "0")] {
             let mut bad = reply();
             bad[field] = value.into();
-            let error = serde_json::from_value::<Reply>(bad).unwrap().into_template(0).unwrap_err();
+            let error = serde_json::from_value::<Reply>(bad).unwrap().into_template(coin(), 0).unwrap_err();
             assert!(error.to_string().contains(field), "{error}");
         }
     }

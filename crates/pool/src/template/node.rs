@@ -1,16 +1,21 @@
 //! A node over JSON-RPC: its templates by long poll, blocks handed in, blocks looked up.
+//!
+//! Nodes of the 0.8 series (primecoind, datacoind) know less: no `getblockheader`, no long poll, and one word, `rejected`, for all that is
+//! wrong with a block, even that they have it already. The first look-up finds that out; blocks are then looked up with `getblock`, templates
+//! asked for every half second, and what became of a block handed in is looked up too.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lode_coins::Coin;
 use lode_ledger::LinkRef;
 use lode_node::rpc::client::{RpcClient, RpcClientError};
-use lode_node::rpc::code;
-use lode_primitives::{BlockHash, Height};
+use lode_node::rpc::{RpcError, code};
+use lode_primitives::{BlockHash, Decode as _, Header, Height, Reader};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::gbt::{RULES, Reply, TemplateError};
+use super::gbt::{Reply, TemplateError, rules};
 use super::zmq::ZmqEndpoint;
 use super::{BlockPlace, SubmitReply, Template};
 use crate::front::unix_us;
@@ -21,6 +26,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const LONG_POLL_TIMEOUT: Duration = Duration::from_secs(150);
 /// Time for a block to be handed in: the node checks and stores it before it answers.
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The one word of the 0.8 series.
+const REJECTED: &str = "rejected";
 
 /// What went wrong with a node.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +87,8 @@ pub struct RpcNode {
     coin: &'static Coin,
     /// Where it tells of blocks, as set.
     zmq: Option<ZmqEndpoint>,
+    /// It is of the 0.8 series.
+    is_old: AtomicBool,
 }
 
 /// What a node publishes over ZMQ.
@@ -89,6 +99,7 @@ struct Notification {
     address: String,
 }
 
+/// Of a header or a block: the nodes of the 0.8 series say 0 of a block that is not in the best chain, later ones -1.
 #[derive(Deserialize)]
 struct HeaderReply {
     confirmations: i64,
@@ -97,7 +108,7 @@ struct HeaderReply {
 impl RpcNode {
     /// A node of `coin` behind `client`.
     pub fn new(client: RpcClient, coin: &'static Coin) -> Self {
-        Self { client, coin, zmq: None }
+        Self { client, coin, zmq: None, is_old: AtomicBool::new(false) }
     }
 
     /// Where it tells of blocks over ZMQ; without this the node is asked.
@@ -126,10 +137,24 @@ impl RpcNode {
         self.client.address()
     }
 
-    /// Whether it answers, follows the pool's chain and gives work; for `lode pool --check`.
-    pub async fn check(&self) -> Result<Template, NodeError> {
+    /// Whether it answers, follows the pool's chain and gives work, and in which way it is asked; for `lode pool --check`.
+    pub async fn check(&self) -> Result<(Template, &'static str), NodeError> {
         self.check_chain().await?;
-        Ok(self.template(None).await?.0)
+        let (template, long_poll) = self.template(None).await?;
+        Ok((template, self.way(long_poll.is_some())))
+    }
+
+    /// How it is asked, in words.
+    fn way(&self, long_poll: bool) -> &'static str {
+        match (self.is_old(), long_poll) {
+            (true, _) => "a node of the 0.8 series: asked twice a second",
+            (false, true) => "by long poll",
+            (false, false) => "without long poll: asked twice a second",
+        }
+    }
+
+    fn is_old(&self) -> bool {
+        self.is_old.load(Ordering::Relaxed)
     }
 
     /// Makes sure that the node follows the pool's chain.
@@ -138,7 +163,9 @@ impl RpcNode {
         let found: Option<String> = self.client.call_as("getblockhash", json!([0]), CALL_TIMEOUT).await?;
         let found = found.unwrap_or_default();
         if found.parse() == Ok(expected) {
-            return Ok(());
+            // Which series it is of, as it may be another by now.
+            self.is_old.store(false, Ordering::Relaxed);
+            return self.place(&expected).await.map(drop);
         }
         let (address, coin) = (self.name().into(), self.coin.to_string());
         Err(NodeError::OtherChain { address, coin, found, expected })
@@ -150,32 +177,59 @@ impl RpcNode {
         long_poll: Option<&str>,
     ) -> Result<(Template, Option<String>), NodeError> {
         let (request, timeout) = match long_poll {
-            Some(id) => (json!([{"rules": RULES, "longpollid": id}]), LONG_POLL_TIMEOUT),
-            None => (json!([{"rules": RULES}]), CALL_TIMEOUT),
+            Some(id) => (json!([{"rules": rules(self.coin), "longpollid": id}]), LONG_POLL_TIMEOUT),
+            None => (json!([{"rules": rules(self.coin)}]), CALL_TIMEOUT),
         };
         let reply: Option<Reply> = self.client.call_as("getblocktemplate", request, timeout).await?;
         let mut reply = reply.ok_or_else(|| self.answer("getblocktemplate", "a template"))?;
         let id = reply.longpollid.take();
-        Ok((reply.into_template(unix_us())?, id))
+        Ok((reply.into_template(self.coin, unix_us())?, id))
     }
 
     /// Hands in a block, as its bytes on the wire.
     pub(super) async fn submit(&self, block: &[u8]) -> SubmitReply {
         let params = json!([hex::encode(block)]);
-        match self.client.call_as::<String>("submitblock", params, SUBMIT_TIMEOUT).await {
+        let reply = match self.client.call_as::<String>("submitblock", params, SUBMIT_TIMEOUT).await {
             Ok(None) => SubmitReply::Accepted,
             Ok(Some(reason)) => SubmitReply::from_reason(&reason),
+            // Primecoin's nodes since 0.1.5 say it as an error.
+            Err(RpcClientError::Rpc(error)) if error.message == REJECTED => {
+                SubmitReply::Refused(error.message)
+            }
             Err(RpcClientError::Rpc(error)) if is_passing(error.code) => {
                 SubmitReply::Unreachable(error.to_string())
             }
             Err(RpcClientError::Rpc(error)) => SubmitReply::Refused(error.message),
             Err(error) => SubmitReply::Unreachable(error.to_string()),
+        };
+        self.looked_up(block, reply).await
+    }
+
+    /// What a node of the 0.8 series meant: it takes blocks whose parent it does not have, and blocks beside its chain, without a word,
+    /// and of those it has it says that they are rejected.
+    async fn looked_up(&self, block: &[u8], reply: SubmitReply) -> SubmitReply {
+        let unclear = match &reply {
+            SubmitReply::Accepted => self.is_old(),
+            SubmitReply::Refused(reason) => reason == REJECTED,
+            _ => false,
+        };
+        let Some(header) = Header::decode(&mut Reader::new(block), self.coin.form).ok().filter(|_| unclear)
+        else {
+            return reply;
+        };
+        let hash = header.hash();
+        match (self.place(&hash).await, &reply) {
+            (Ok(BlockPlace::Chain { .. }), SubmitReply::Accepted) => SubmitReply::Accepted,
+            (Ok(BlockPlace::Chain { .. }), _) => SubmitReply::Duplicate,
+            (Ok(BlockPlace::Side), _) => SubmitReply::Side,
+            (Ok(BlockPlace::Unknown), SubmitReply::Accepted) => SubmitReply::Behind,
+            _ => reply,
         }
     }
 
     /// A block's bytes, where the node has it.
     pub(super) async fn block(&self, hash: &BlockHash) -> Option<Vec<u8>> {
-        // Every node takes a boolean there, the oldest ones nothing else.
+        // Every node takes a boolean there but those of the 0.8 series, which give no block's bytes.
         let params = json!([hash.to_string(), false]);
         let reply = self.client.call_as::<String>("getblock", params, CALL_TIMEOUT).await;
         hex::decode(reply.ok()??).ok()
@@ -183,13 +237,21 @@ impl RpcNode {
 
     /// Where a block is in this node's view.
     pub(super) async fn place(&self, hash: &BlockHash) -> Result<BlockPlace, NodeError> {
-        let reply = self.client.call_as("getblockheader", json!([hash.to_string()]), CALL_TIMEOUT).await;
+        let look = async |method| {
+            self.client.call_as::<HeaderReply>(method, json!([hash.to_string()]), CALL_TIMEOUT).await
+        };
+        let mut reply = if self.is_old() { look("getblock").await } else { look("getblockheader").await };
+        if matches!(&reply, Err(RpcClientError::Rpc(error)) if error.code == code::METHOD_NOT_FOUND) {
+            self.is_old.store(true, Ordering::Relaxed);
+            tracing::info!("{} is {}", self.name(), self.way(false));
+            reply = look("getblock").await;
+        }
         match reply {
             Ok(Some(HeaderReply { confirmations })) if confirmations > 0 => {
                 Ok(BlockPlace::Chain { depth: (confirmations - 1).try_into().unwrap_or(u32::MAX) })
             }
             Ok(Some(_)) => Ok(BlockPlace::Side),
-            Ok(None) => Err(self.answer("getblockheader", "a header")),
+            Ok(None) => Err(self.answer("getblock", "a header")),
             Err(RpcClientError::Rpc(error)) if error.code == code::INVALID_ADDRESS_OR_KEY => {
                 Ok(BlockPlace::Unknown)
             }
@@ -204,7 +266,7 @@ impl RpcNode {
                 let hash = hash.and_then(|hash| hash.parse().ok());
                 hash.map(Some).ok_or_else(|| self.answer("getblockhash", "a hash"))
             }
-            Err(RpcClientError::Rpc(error)) if error.code == code::INVALID_PARAMETER => Ok(None),
+            Err(RpcClientError::Rpc(error)) if is_above_tip(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -233,6 +295,12 @@ impl RpcNode {
     fn answer(&self, method: &'static str, what: &'static str) -> NodeError {
         NodeError::Answer { address: self.name().into(), method, what }
     }
+}
+
+/// No block at such a height; the nodes of the 0.8 series have no code for it.
+fn is_above_tip(error: &RpcError) -> bool {
+    error.code == code::INVALID_PARAMETER
+        || error.code == code::MISC_ERROR && error.message.contains("out of range")
 }
 
 /// Errors that say nothing of the block: the node is starting, catching up, or short of something.

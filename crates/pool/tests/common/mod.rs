@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod old_node;
+pub(crate) mod prime;
 pub(crate) mod real;
 
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -23,17 +23,22 @@ pub(crate) struct Running {
 
 /// A pool on these nodes, the first one preferred, that takes miners at `start_difficulty`.
 pub(crate) fn start(coin: &'static Coin, daemons: &[&Daemon], start_difficulty: f64) -> Running {
-    let dir = tempfile::tempdir().unwrap();
-    let mut options = LedgerOptions::new(dir.path().join("shares"), coin.directory().display().to_string());
-    options.rules = Rules::default();
-    let (ledger, _) = Ledger::open(options, now_ms()).unwrap();
-    let ledger = Arc::new(Mutex::new(ledger));
     let nodes = daemons.iter().map(|daemon| {
         let cookie = daemon.network_directory().join(".cookie");
         let client = RpcClient::new(&format!("http://{}", daemon.rpc), RpcAuth::Cookie(cookie)).unwrap();
         Node::Rpc(RpcNode::new(client, coin))
     });
-    let sources = Sources::start(nodes.collect());
+    start_on(coin, nodes.collect(), start_difficulty)
+}
+
+/// The same on any nodes.
+pub(crate) fn start_on(coin: &'static Coin, nodes: Vec<Node>, start_difficulty: f64) -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = LedgerOptions::new(dir.path().join("shares"), coin.directory().display().to_string());
+    options.rules = Rules::default();
+    let (ledger, _) = Ledger::open(options, now_ms()).unwrap();
+    let ledger = Arc::new(Mutex::new(ledger));
+    let sources = Sources::start(nodes);
     let watch = Watch::start(&dir.path().join("blocks"), sources.clone(), Arc::clone(&ledger)).unwrap();
     let port = PortConfig {
         bind: "127.0.0.1:0".parse().unwrap(),
