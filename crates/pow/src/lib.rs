@@ -17,6 +17,8 @@ mod search;
 mod sha256d;
 
 pub use algorithm::{PowAlgorithm, UnknownAlgorithm};
+#[doc(hidden)]
+pub use prime::bench;
 pub use prime::{
     ChainKind, ChainLength, Lengths, Origin, PrimeChain, PrimeChainError, PrimeFound, PrimeProgress,
     PrimeSearcher, check_prime_chain,

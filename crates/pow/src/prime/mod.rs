@@ -7,6 +7,8 @@
 //!
 //! [`check_prime_chain`] serves node and pool, [`PrimeSearcher`] the miner.
 
+#[doc(hidden)]
+pub mod bench;
 mod check;
 #[cfg(target_arch = "x86_64")]
 mod ifma;

@@ -1,11 +1,14 @@
 //! The sieve: of many multipliers of one header, those whose chains have no small factor. Used by [`super::search`].
 
+use super::member::batches_are_fast;
 use super::number::Number;
 
 /// Multipliers looked at in one sieve. The four bit sets take 128 KiB together and stay in a core's second cache.
 pub(super) const SIEVE_SIZE: usize = 1 << 18;
-/// Primes below this are sieved with: further ones take longer to sieve with than they save in tests.
+/// Primes below this are sieved with, at most: see [`depth`].
 const PRIME_MAX: usize = 1 << 16;
+/// Marks of primes below this repeat soon enough to be copied in whole words.
+const PATTERN_MAX: usize = 512;
 /// Primes between two looks at whether to stop.
 const PRIMES_PER_LOOK: usize = 256;
 
@@ -17,29 +20,34 @@ pub(super) struct Hopes {
     pub(super) bi_twin: bool,
 }
 
+/// The sets of marks: of `fixed t 2^k - 1` for the k that a bi-twin chain needs, and for the others; the same of
+/// `fixed t 2^k + 1`.
+const BELOW: usize = 0;
+const BELOW_MORE: usize = 1;
+const ABOVE: usize = 2;
+const ABOVE_MORE: usize = 3;
+
 /// Marks for origins `fixed * t`, t from 1 to [`SIEVE_SIZE`] - 1. Reused from header to header.
 pub(super) struct Sieve {
     primes: Vec<u32>,
-    /// Marks of `fixed t 2^k - 1`: of the k that a bi-twin chain needs, and of the others.
-    below: [Vec<u64>; 2],
-    /// The same of `fixed t 2^k + 1`.
-    above: [Vec<u64>; 2],
+    /// One bit for each t, set where a number of its chains has a small factor.
+    marks: [Vec<u64>; 4],
+    /// One prime's marks, up to where they repeat.
+    patterns: [Vec<u64>; 4],
 }
 
 impl Sieve {
     pub(super) fn new() -> Self {
-        let marks = || [vec![0; SIEVE_SIZE / 64], vec![0; SIEVE_SIZE / 64]];
-        Self { primes: odd_primes_below(PRIME_MAX), below: marks(), above: marks() }
+        let empty = |words: usize| std::array::from_fn(|_| vec![0; words]);
+        let primes = odd_primes_below(PRIME_MAX);
+        Self { primes, marks: empty(SIEVE_SIZE / 64), patterns: empty(PATTERN_MAX) }
     }
 
     /// Sieves for chains of `length` primes. False where `stop` became true before it was done.
     pub(super) fn sieve(&mut self, fixed: &Number, length: u32, stop: impl Fn() -> bool) -> bool {
-        for marks in self.below.iter_mut().chain(&mut self.above) {
-            marks.fill(0);
-        }
-        // A bi-twin chain of `length` has one more of the first kind where `length` is odd.
-        let (twins_below, twins_above) = (length.div_ceil(2), length / 2);
-        for primes in self.primes.chunks(PRIMES_PER_LOOK) {
+        self.marks.iter_mut().for_each(|marks| marks.fill(0));
+        let used = self.primes.partition_point(|&prime| prime < depth(length));
+        for primes in self.primes[..used].chunks(PRIMES_PER_LOOK) {
             if stop() {
                 return false;
             }
@@ -49,12 +57,21 @@ impl Sieve {
                 if rest == 0 {
                     continue;
                 }
-                // fixed t 2^k = 1 (mod p) has the solution t = 1 / (fixed 2^k), and -1 its negative.
-                let mut t = inverse(rest, prime);
-                for k in 0..length {
-                    mark(&mut self.below[usize::from(k >= twins_below)], t, prime);
-                    mark(&mut self.above[usize::from(k >= twins_above)], prime - t, prime);
-                    t = if t & 1 == 0 { t / 2 } else { (t + prime) / 2 };
+                let words = prime as usize;
+                if words >= PATTERN_MAX {
+                    mark_chains(self.marks.each_mut().map(Vec::as_mut_slice), rest, prime, length);
+                    continue;
+                }
+                // After as many words as the prime has units its marks begin anew.
+                let patterns = self.patterns.each_mut().map(|pattern| {
+                    pattern[..words].fill(0);
+                    &mut pattern[..words]
+                });
+                mark_chains(patterns, rest, prime, length);
+                for (marks, pattern) in self.marks.iter_mut().zip(&self.patterns) {
+                    for part in marks.chunks_mut(words) {
+                        part.iter_mut().zip(pattern).for_each(|(marks, pattern)| *marks |= pattern);
+                    }
                 }
             }
         }
@@ -64,9 +81,10 @@ impl Sieve {
     /// The multipliers left over, with what may be hoped for.
     pub(super) fn candidates(&self) -> impl Iterator<Item = (u32, Hopes)> {
         (0..SIEVE_SIZE / 64).flat_map(move |i| {
-            let cunningham1 = !(self.below[0][i] | self.below[1][i]);
-            let cunningham2 = !(self.above[0][i] | self.above[1][i]);
-            let bi_twin = !(self.below[0][i] | self.above[0][i]);
+            let [below, below_more, above, above_more] = self.marks.each_ref().map(|marks| marks[i]);
+            let cunningham1 = !(below | below_more);
+            let cunningham2 = !(above | above_more);
+            let bi_twin = !(below | above);
             let mut left = cunningham1 | cunningham2 | bi_twin;
             if i == 0 {
                 // Zero is no multiplier.
@@ -87,10 +105,31 @@ impl Sieve {
     }
 }
 
+/// Primes below this are sieved with for chains of so many: further ones take longer to sieve with than they save in tests.
+/// Of long chains fewer candidates are left, so each prime saves less; and it saves less where tests are fast. Measured
+/// there: twice or half of it makes little difference.
+fn depth(length: u32) -> u32 {
+    let shallower = length.saturating_sub(if batches_are_fast() { 5 } else { 7 }).min(5);
+    PRIME_MAX as u32 >> shallower
+}
+
+/// Marks what `prime` divides, from t = 0 to the end of the sets. `rest` is the fixed part modulo the prime.
+fn mark_chains(sets: [&mut [u64]; 4], rest: u32, prime: u32, length: u32) {
+    // A bi-twin chain of `length` has one more of the first kind where `length` is odd.
+    let (twins_below, twins_above) = (length.div_ceil(2), length / 2);
+    // fixed t 2^k = 1 (mod p) has the solution t = 1 / (fixed 2^k), and -1 its negative.
+    let mut t = inverse(rest, prime);
+    for k in 0..length {
+        mark(sets[if k < twins_below { BELOW } else { BELOW_MORE }], t, prime);
+        mark(sets[if k < twins_above { ABOVE } else { ABOVE_MORE }], prime - t, prime);
+        t = if t & 1 == 0 { t / 2 } else { (t + prime) / 2 };
+    }
+}
+
 #[inline]
 fn mark(marks: &mut [u64], first: u32, step: u32) {
     let mut at = first as usize;
-    while at < SIEVE_SIZE {
+    while at < 64 * marks.len() {
         marks[at / 64] |= 1 << (at % 64);
         at += step as usize;
     }
@@ -160,7 +199,9 @@ mod tests {
         let left: std::collections::HashMap<u32, Hopes> = sieve.candidates().collect();
         let primes = odd_primes_below(PRIME_MAX);
         let small_factor = |n: &Number| primes.iter().any(|&prime| remainder(n, prime) == 0);
-        for t in 1..400u32 {
+        // The first, and the last: marks of small primes are copied all the way.
+        let end = SIEVE_SIZE as u32;
+        for t in (1..300).chain(end - 300..end) {
             let origin = fixed.times(&Number::from_le_bytes(&t.to_le_bytes()).unwrap()).unwrap();
             let clean = |above: bool, count: u32| {
                 (0..count).all(|k| {
