@@ -147,7 +147,7 @@ impl Standard {
             max_weight: coin.max_standard_weight,
             max_data_carrier: Some(coin.max_standard_weight / WITNESS_SCALE),
             bare_multisig: true,
-            dust_rate: FeeRate::from_sat_per_kvb(3_000),
+            dust_rate: FeeRate::from_sat_per_kvb(coin.dust_relay_fee.to_sat().unsigned_abs()),
         }
     }
 }

@@ -104,6 +104,7 @@ impl Peers {
             previous = Some(header.hash());
         }
         let (parent_hash, last_hash) = (first.prev, last.hash());
+        let inbound = peer.kind == ConnectionKind::Inbound;
         if let Some(mut presync) = peer.sync.presync.take() {
             let fed = presync.feed(&headers, step.view);
             return self.after_presync(id, presync, fed, step);
@@ -124,7 +125,12 @@ impl Peers {
         let full = headers.len() >= MAX_HEADERS;
         if let Some(info) = step.view.header(&last_hash) {
             if !info.valid {
-                return self.punish(id, "headers of an invalid block", step);
+                // A caller may follow a branch that the user has called invalid by hand: it is heard out, as by the
+                // reference client. Whom we call should be of use.
+                return match inbound {
+                    true => self.headers_exhausted(id, step),
+                    false => self.punish(id, "headers of an invalid block", step),
+                };
             }
             self.learn(id, info.into());
             return self.after_known_headers(id, last_hash, full, step);

@@ -13,9 +13,24 @@ use lode_p2p::message::{AddrEntry, Endpoint, InvItem, InvKind, Locator, NetAddr,
 use lode_p2p::{Message, Options, StartError, View, start};
 use lode_primitives::BlockHash;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const MAGIC: [u8; 4] = [0xfa, 0xbf, 0xb5, 0xda];
+
+/// A stranger's first message.
+fn version() -> Message {
+    Message::Version(Version {
+        version: 70_016,
+        services: Services(9),
+        time: 1_700_000_000,
+        receiver: (Services(0), Endpoint::UNSPECIFIED),
+        sender: (Services(0), Endpoint::UNSPECIFIED),
+        nonce: 4,
+        user_agent: "/stranger/".into(),
+        start_height: 0,
+        relay: true,
+    })
+}
 
 /// Somebody who speaks by hand.
 struct Stranger(TcpStream);
@@ -25,25 +40,24 @@ impl Stranger {
         Self(TcpStream::connect(node.address()).await.unwrap())
     }
 
+    /// Calls from another address of this machine.
+    async fn call_from(host: [u8; 4], node: &Node) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((host, 0))).unwrap();
+        Self(socket.connect(node.address()).await.unwrap())
+    }
+
     /// Calls and does the handshake.
     async fn greet(node: &Node) -> Self {
-        let mut stranger = Self::call(node).await;
-        let version = Version {
-            version: 70_016,
-            services: Services(9),
-            time: 1_700_000_000,
-            receiver: (Services(0), Endpoint::UNSPECIFIED),
-            sender: (Services(0), Endpoint::UNSPECIFIED),
-            nonce: 4,
-            user_agent: "/stranger/".into(),
-            start_height: 0,
-            relay: true,
-        };
-        stranger.send(&Message::Version(version)).await;
-        stranger.send(&Message::SendAddrV2).await;
-        stranger.send(&Message::Verack).await;
-        stranger.receive("verack").await;
-        stranger
+        Self::call(node).await.greets().await
+    }
+
+    async fn greets(mut self) -> Self {
+        self.send(&version()).await;
+        self.send(&Message::SendAddrV2).await;
+        self.send(&Message::Verack).await;
+        self.receive("verack").await;
+        self
     }
 
     async fn send(&mut self, message: &Message) {
@@ -250,6 +264,51 @@ async fn addresses_are_remembered_over_a_restart() {
     let third = one(|options| options.address_book = Some(book.clone())).await;
     assert!(third.p2p.addresses(10).await.is_empty());
     third.p2p.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_host_does_not_keep_others_at_the_door() {
+    let node = one(|_| {}).await;
+    // As many as one host may have there, who never say how they speak.
+    let mut silent = Vec::new();
+    for _ in 0..32 {
+        silent.push(Stranger::call(&node).await);
+    }
+    Stranger::call(&node).await.loses_its_connection().await;
+    Stranger::call_from([127, 0, 0, 2], &node).await.greets().await;
+    // Their place is free again once they are gone.
+    drop(silent);
+    until("room", async || {
+        let mut stranger = Stranger::call(&node).await;
+        stranger.0.write_all(&encode_v1(&version(), MAGIC)).await.ok()?;
+        (stranger.0.read(&mut [0]).await.ok()? == 1).then_some(())
+    })
+    .await;
+    node.p2p.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_on_a_branch_called_invalid_stay() {
+    let chain = TestChain::new(common::regtest());
+    chain.mine(None, 2, b"both");
+    let bad = chain.make_block(chain.tip().hash, b"invalid", Vec::new());
+    chain.accept_block(&bad);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let node = node(&chain, |options| {
+        options.connect = vec![address];
+        options.encrypted = false;
+    })
+    .await;
+    let mut caller = Stranger::greet(&node).await;
+    caller.send(&Message::Headers(vec![bad.header.clone()])).await;
+    caller.send(&Message::Ping(1)).await;
+    caller.receive("pong").await;
+    // One that we called is of no use so.
+    let mut called = Stranger(listener.accept().await.unwrap().0).greets().await;
+    called.send(&Message::Headers(vec![bad.header.clone()])).await;
+    called.loses_its_connection().await;
+    node.p2p.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -139,6 +139,17 @@ enum Mode {
     Submit,
 }
 
+/// Transactions that are gone through together, and what they are judged by.
+#[derive(Clone, Copy)]
+struct Together<'a> {
+    transactions: &'a [Transaction],
+    mode: Mode,
+    /// What pays a higher rate is refused.
+    max_rate: Option<FeeRate>,
+    view: &'a dyn ChainView,
+    now: u32,
+}
+
 impl Mempool {
     /// Takes parents and, as the last, their child, where they are acceptable one by one or, for what pays too little
     /// alone, together: by fees and size of all that is not taken alone. A parent and a child may replace others that
@@ -193,7 +204,8 @@ impl Mempool {
                 Err(error) => report.refuse(at, error),
             }
         } else if !together.is_empty() {
-            self.accept_together(transactions, &together, Mode::Submit, max_rate, view, now, &mut report);
+            let package = Together { transactions, mode: Mode::Submit, max_rate, view, now };
+            self.accept_together(package, &together, &mut report);
         }
         report.removed.extend(self.expire(now));
         report.removed.extend(self.trim(now));
@@ -218,7 +230,8 @@ impl Mempool {
         if report.error.is_none() {
             let counters = (self.changes, self.sequence);
             let all: Vec<usize> = (0..transactions.len()).collect();
-            self.accept_together(transactions, &all, Mode::Test, None, view, now, &mut report);
+            let package = Together { transactions, mode: Mode::Test, max_rate: None, view, now };
+            self.accept_together(package, &all, &mut report);
             (self.changes, self.sequence) = counters;
         }
         report
@@ -229,23 +242,12 @@ impl Mempool {
         PackageVerdict::Taken { tested, fee, vsize: tested.vsize, includes: [tested.wtxid].into() }
     }
 
-    /// Goes through those of `transactions` that `together` lists. Where one is refused none is taken.
-    #[allow(clippy::too_many_arguments)] // what two public calls share
-    fn accept_together(
-        &mut self,
-        transactions: &[Transaction],
-        together: &[usize],
-        mode: Mode,
-        max_rate: Option<FeeRate>,
-        view: &dyn ChainView,
-        now: u32,
-        report: &mut PackageReport,
-    ) {
+    /// Goes through those of the package that `together` lists. Where one is refused none is taken.
+    fn accept_together(&mut self, judged: Together<'_>, together: &[usize], report: &mut PackageReport) {
         let mut added = Vec::new();
-        let verdict =
-            self.try_together(transactions, together, mode, max_rate, view, now, report, &mut added);
+        let verdict = self.try_together(judged, together, report, &mut added);
         let undo = match verdict {
-            Ok(()) => mode == Mode::Test,
+            Ok(()) => judged.mode == Mode::Test,
             Err(Failure::Package(error)) => {
                 report.error = Some(error);
                 true
@@ -262,18 +264,15 @@ impl Mempool {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // the inner half of `accept_together`
+    /// The inner half of [`Self::accept_together`]; what it adds is in `added` whether it fails or not.
     fn try_together(
         &mut self,
-        transactions: &[Transaction],
+        judged: Together<'_>,
         together: &[usize],
-        mode: Mode,
-        max_rate: Option<FeeRate>,
-        view: &dyn ChainView,
-        now: u32,
         report: &mut PackageReport,
         added: &mut Vec<Txid>,
     ) -> Result<(), Failure> {
+        let Together { transactions, mode, max_rate, view, now } = judged;
         let origin = if mode == Mode::Test { Origin::PackageTest } else { Origin::Package };
         let mut package: HashMap<Txid, &Transaction> = HashMap::new();
         let mut all: Vec<(usize, Facts)> = Vec::new();
@@ -302,7 +301,7 @@ impl Mempool {
             _ => return Err(PackageError::Replacement("package must be 1-parent-1-child").into()),
         };
         if replaced.is_none() {
-            self.add_all(transactions, &all, view, now, added)?;
+            self.add_all(judged, &all, added)?;
         }
         if self.options.require_standard {
             for (at, facts) in &all {
@@ -333,7 +332,7 @@ impl Mempool {
             report.removed.extend(self.remove(&replaced).into_iter().map(|tx| (tx, Removal::Replaced)));
             // Nothing is left that they conflict with, and two of them are no cluster too large.
             all.iter_mut().for_each(|(_, facts)| facts.conflicts.clear());
-            self.add_all(transactions, &all, view, now, added)?;
+            self.add_all(judged, &all, added)?;
         }
         for (at, verdict) in taken {
             report.verdicts[at] = Some(verdict);
@@ -343,17 +342,15 @@ impl Mempool {
 
     fn add_all(
         &mut self,
-        transactions: &[Transaction],
+        judged: Together<'_>,
         all: &[(usize, Facts)],
-        view: &dyn ChainView,
-        now: u32,
         added: &mut Vec<Txid>,
     ) -> Result<(), PackageError> {
         for (at, facts) in all {
-            let tx = &transactions[*at];
+            let tx = &judged.transactions[*at];
             let (candidate, plan) =
                 self.check_cluster(tx, facts).map_err(|_| PackageError::ClusterTooLarge)?;
-            self.add(tx.clone(), facts, candidate, plan, view, now);
+            self.add(tx.clone(), facts, candidate, plan, judged.view, judged.now);
             added.push(facts.tested.txid);
         }
         Ok(())

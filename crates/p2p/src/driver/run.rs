@@ -1,6 +1,7 @@
 //! The network's thread: feeds the state machine and does what it says.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rand::Rng;
 use rand::SeedableRng;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::connection::{Common, Connection, FromPeer};
@@ -27,6 +28,8 @@ const MAX_INBOX: usize = 1_024;
 const MAX_INBOX_BYTES: usize = 64 << 20;
 /// Callers whose transport is being opened.
 const MAX_OPENING: usize = 256;
+/// Of one host: so that a single one cannot keep all others at the door.
+const MAX_OPENING_PER_HOST: usize = 32;
 /// Messages handled before outputs are looked at.
 const BATCH: usize = 64;
 /// How often the address book is written.
@@ -45,8 +48,8 @@ enum Report {
         manual: Option<String>,
         opened: Box<Opened>,
     },
-    /// A caller's transport could not be opened.
-    NotOpened,
+    /// The transport of a caller from there could not be opened.
+    NotOpened(IpAddr),
     /// A call came to nothing.
     DialFailed { address: Option<SocketAddr>, manual: Option<String>, reason: String },
     /// Somebody calls.
@@ -77,11 +80,13 @@ struct Driver {
     common: Common,
     reports: mpsc::Sender<Report>,
     events: mpsc::UnboundedSender<Event>,
-    opening: usize,
+    /// Callers whose transport is being opened, by host.
+    opening: HashMap<IpAddr, usize>,
     totals: NetTotals,
     saved: Time,
     seeded: Time,
-    stopping: bool,
+    /// Who asked to stop, and waits until that is done.
+    stopping: Vec<oneshot::Sender<()>>,
     /// Where connections and calls run; the loop itself has a thread of its own.
     tasks: tokio::runtime::Handle,
 }
@@ -129,11 +134,11 @@ pub(super) async fn spawn(
         connections: HashMap::new(),
         reports,
         events,
-        opening: 0,
+        opening: HashMap::new(),
         totals: NetTotals::default(),
         saved: now,
         seeded: now,
-        stopping: false,
+        stopping: Vec::new(),
         tasks: tokio::runtime::Handle::current(),
     };
     // Its own timer: the thread outlives the runtime it was started from by as long as it takes to see that all
@@ -177,7 +182,7 @@ impl Driver {
         self.ask_seeds();
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while !self.stopping && !self.events.is_closed() {
+        while self.stopping.is_empty() && !self.events.is_closed() {
             tokio::select! {
                 biased;
                 _ = ticker.tick() => self.tick(),
@@ -204,6 +209,10 @@ impl Driver {
         }
         self.connections.clear();
         self.save_book();
+        // Once the book is written, and not written again.
+        for done in self.stopping {
+            let _ = done.send(());
+        }
     }
 
     fn tick(&mut self) {
@@ -256,10 +265,10 @@ impl Driver {
         let now = self.clock.now();
         match report {
             Report::Accepted(stream, address) => self.accepted(stream, address, now),
-            Report::NotOpened => self.opening -= 1,
+            Report::NotOpened(host) => self.opened(host),
             Report::Opened { address, local, kind, manual, opened } => {
                 if kind == ConnectionKind::Inbound {
-                    self.opening -= 1;
+                    self.opened(address.ip());
                 }
                 let id = self.peers.connected(address, local, kind, opened.session_id, now, &*self.view);
                 if let Some(name) = manual
@@ -301,16 +310,29 @@ impl Driver {
         }
     }
 
+    /// A caller from there is at the door no longer.
+    fn opened(&mut self, host: IpAddr) {
+        if let Entry::Occupied(mut count) = self.opening.entry(host) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
     fn accepted(&mut self, stream: TcpStream, address: SocketAddr, now: Time) {
-        if self.opening >= MAX_OPENING {
-            tracing::debug!(%address, limit = MAX_OPENING, "caller turned away: too many are at the door");
+        let host = address.ip();
+        if self.opening.values().sum::<usize>() >= MAX_OPENING
+            || self.opening.get(&host).is_some_and(|&count| count >= MAX_OPENING_PER_HOST)
+        {
+            tracing::debug!(%address, "caller turned away: too many are at the door");
             return;
         }
         if !self.peers.admits(&address, now) {
             tracing::debug!(%address, "caller turned away: misbehaved before, or the network is off");
             return;
         }
-        self.opening += 1;
+        *self.opening.entry(host).or_default() += 1;
         let (coin, encrypted, reports) = (self.options.coin, self.options.encrypted, self.reports.clone());
         let local = stream.local_addr().ok();
         self.tasks.spawn(async move {
@@ -325,11 +347,11 @@ impl Driver {
                     },
                     Ok(Err(error)) => {
                         tracing::debug!(%address, %error, "caller dropped");
-                        Report::NotOpened
+                        Report::NotOpened(host)
                     }
                     Err(_) => {
                         tracing::debug!(%address, "caller dropped: took too long to say how it speaks");
-                        Report::NotOpened
+                        Report::NotOpened(host)
                     }
                 };
             let _ = reports.send(report).await; // the network has stopped: nobody to tell
@@ -412,12 +434,7 @@ impl Driver {
                 let mut rng = rand::rngs::StdRng::from_rng(&mut rand::rng());
                 let _ = answer.send(self.peers.book().sample(max, &mut rng, now));
             }
-            Command::Stop(done) => {
-                self.stopping = true;
-                self.connections.clear();
-                self.save_book();
-                let _ = done.send(());
-            }
+            Command::Stop(done) => self.stopping.push(done),
         }
     }
 
