@@ -44,6 +44,11 @@ impl NodeArgs {
         Ok(lode_coins::find(&self.coin, &self.network)?)
     }
 
+    /// Where all data lies.
+    pub(crate) fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        self.data_dir.clone().map_or_else(default_data_dir, Ok)
+    }
+
     /// The flags that lead another command to the same node, but for who asks.
     pub(crate) fn flags(&self, coin: &Coin) -> String {
         let mut flags = format!("--coin {} --network {}", coin.name, coin.network);
@@ -64,7 +69,7 @@ impl NodeArgs {
             password_file: self.rpc_password_file.as_deref(),
             cookie: self.rpc_cookie.as_deref(),
         };
-        login.client(coin, self.rpc.as_deref(), || self.data_dir.clone().map_or_else(default_data_dir, Ok))
+        login.client(coin, self.rpc.as_deref(), || self.data_dir())
     }
 }
 

@@ -1,5 +1,8 @@
 //! `lode data`: puts a file into a transaction of a coin that carries data, and gets it back. A node is asked by
-//! JSON-RPC; the key and the signing stay here.
+//! JSON-RPC; keys and signing stay here.
+
+mod key;
+mod wallet;
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -7,22 +10,16 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use lode_coins::Coin;
-use lode_node::rpc::client::{RpcClient, RpcClientError};
+use lode_node::rpc::client::RpcClientError;
 use lode_node::rpc::code;
-use lode_primitives::{
-    Amount, Decode, Encode, OutPoint, SEQUENCE_FINAL, Transaction, TxIn, TxOut, Txid, Witness, hash160,
-    sha256,
-};
-use lode_script::{SighashType, TxSighashes, build, sign};
-use secp256k1::{SECP256K1, SecretKey};
+use lode_primitives::{Amount, Decode, Transaction, Txid, sha256};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
+use self::key::KeyPurse;
+use self::wallet::WalletPurse;
 use crate::cli::NodeArgs;
-
-/// Bytes of a signed input's script at most: a signature of 72 with its type, a key of 33, a length before each.
-const SCRIPT_SIG_BYTES: usize = 107;
-/// Inputs of one transaction at most: each adds 148 bytes, and a standard transaction has an end.
-const MAX_INPUTS: usize = 500;
+use crate::wallet::wallet_path;
 
 /// What `lode data` takes.
 #[derive(clap::Args)]
@@ -43,9 +40,12 @@ enum Command {
 struct Put {
     /// The file
     file: PathBuf,
-    /// A file with the paying private key (WIF) in its first line [default: the key in LODE_KEY]
-    #[arg(long, value_name = "KEYFILE")]
-    from: Option<PathBuf>,
+    /// Who pays: a wallet's name or file, or a file with a private key (WIF) in its first line [default: the key in LODE_KEY]
+    #[arg(long, value_name = "WALLET|KEYFILE")]
+    from: Option<String>,
+    /// A file with the wallet's passphrase in its first line [else LODE_WALLET_PASSPHRASE, else it is asked for]
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
     /// Pay the fee without being asked
     #[arg(long)]
     yes: bool,
@@ -65,11 +65,14 @@ struct Get {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match args.command {
-        Command::Put(put) => runtime.block_on(self::put(&put)),
-        Command::Get(get) => runtime.block_on(self::get(&get)),
+        Command::Put(put) => self::put(&put),
+        Command::Get(get) => runtime()?.block_on(self::get(&get)),
     }
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// The coin asked for, where its transactions carry data.
@@ -84,41 +87,73 @@ fn data_coin(node: &NodeArgs) -> anyhow::Result<&'static Coin> {
     Ok(coin)
 }
 
-async fn put(args: &Put) -> anyhow::Result<ExitCode> {
+/// Who pays.
+trait Purse {
+    /// Chooses what is spent; nothing is signed yet.
+    fn plan(&mut self, data: Vec<u8>) -> anyhow::Result<Offer>;
+
+    /// Signs what was planned and sends it.
+    fn pay(&mut self) -> anyhow::Result<Txid>;
+}
+
+/// What carrying a file costs.
+struct Offer {
+    /// Who pays, for people.
+    from: String,
+    fee: Amount,
+    change: Amount,
+    /// Of the signed transaction at most, bytes.
+    size: usize,
+}
+
+fn put(args: &Put) -> anyhow::Result<ExitCode> {
     let coin = data_coin(&args.node)?;
     // Its size is looked at before anything else: nothing is asked, chosen or signed for a file that cannot go in.
     let data = read_data(&args.file, coin.max_data)?;
-    let key = read_key(coin, args.from.as_deref())?;
-    let client = args.node.client()?;
-    let script = build::p2pkh(&hash160(&key.public_key(SECP256K1).serialize()));
-    let address = coin.script_to_address(&script).context("a key has an address")?;
-    let checksum = hex::encode(sha256(&data));
-    let size = data.len();
-
-    let coins = spendable(&client, coin, &address).await?;
-    let plan =
-        Plan::choose(coin, &script, data, coins).with_context(|| format!("cannot pay from {address}"))?;
+    let mut purse = purse(args, coin)?;
+    let (size, checksum) = (data.len(), hex::encode(sha256(&data)));
+    let offer = purse.plan(data)?;
     eprintln!("{}: {size} bytes, sha256 {checksum}", args.file.display());
     eprintln!(
-        "fee {} {} for a transaction of {} bytes, from {address}; {} {} come back as change",
-        plan.fee, coin.ticker, plan.size, plan.change, coin.ticker
+        "fee {} {} for a transaction of {} bytes, from {}; {} {} come back as change",
+        offer.fee, coin.ticker, offer.size, offer.from, offer.change, coin.ticker
     );
     eprintln!("What is put into the chain stays there for good, and everybody can read it.");
     if !args.yes && !confirmed()? {
         eprintln!("Nothing was signed or sent.");
         return Ok(ExitCode::FAILURE);
     }
-    let tx = plan.sign(&key)?;
-    let txid = tx.txid();
-    let sent = client.call("sendrawtransaction", json!([hex::encode(tx.to_bytes())])).await?;
-    ensure!(
-        sent.as_str() == Some(&txid.to_string()),
-        "the node took the transaction as {sent}, not as {txid}"
-    );
+    let txid = purse.pay()?;
     eprintln!("Sent, sha256 {checksum}; in the chain with the next block. To get it back:");
     eprintln!("  lode data get {txid} {}", args.node.flags(coin));
     println!("{txid}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The wallet or the key that `--from` names; the key in `LODE_KEY` where it names none.
+fn purse(args: &Put, coin: &'static Coin) -> anyhow::Result<Box<dyn Purse>> {
+    let Some(from) = &args.from else {
+        let text = std::env::var("LODE_KEY").ok().context(
+            "who pays? Give --from WALLET, or --from KEYFILE with a private key (WIF) in its first line, or set LODE_KEY",
+        )?;
+        return Ok(Box::new(KeyPurse::new(coin, &text, "LODE_KEY", args.node.client()?)?));
+    };
+    let file = Path::new(from);
+    let named = from.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+    let wallet = wallet_path(&args.node.data_dir()?, coin, from);
+    let wallet = match named && wallet.exists() {
+        true if file.exists() => bail!("{from} is a wallet and a file here: say ./{from} for the file"),
+        true => wallet,
+        // A wallet's own file may be named too.
+        false if lode_wallet::file::read_header(file).is_ok() => file.to_owned(),
+        false => {
+            let text = std::fs::read_to_string(file).with_context(|| {
+                format!("there is no wallet {from} of {coin}, and the key file {from} cannot be read")
+            })?;
+            return Ok(Box::new(KeyPurse::new(coin, &text, from, args.node.client()?)?));
+        }
+    };
+    Ok(Box::new(WalletPurse::open(coin, &wallet, args.passphrase_file.as_deref(), args.node.client()?)?))
 }
 
 /// The file, where it is not longer than a transaction carries; its size is known before it is read.
@@ -134,113 +169,6 @@ fn read_data(file: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
     let data = std::fs::read(file).with_context(unreadable)?;
     ensure!(data.len() <= max, "{} grew while it was read, to {} bytes", file.display(), data.len());
     Ok(data)
-}
-
-/// The paying key: the first line of `file`, else `LODE_KEY`. It is never a flag, which every user of the machine could read.
-fn read_key(coin: &Coin, file: Option<&Path>) -> anyhow::Result<SecretKey> {
-    let text = match file {
-        Some(file) => {
-            std::fs::read_to_string(file).with_context(|| format!("cannot read the key file {}", file.display()))?
-        }
-        None => std::env::var("LODE_KEY")
-            .ok()
-            .context("who pays? Give --from KEYFILE, a file with a private key (WIF) in its first line, or set LODE_KEY")?,
-    };
-    let from = file.map_or("LODE_KEY".to_owned(), |file| file.display().to_string());
-    let key = coin
-        .decode_wif(text.lines().next().unwrap_or_default().trim())
-        .with_context(|| format!("{from} does not begin with a private key of {coin}"))?;
-    Ok(SecretKey::from_slice(&key)?)
-}
-
-/// An output of the paying key.
-struct Spendable {
-    outpoint: OutPoint,
-    value: Amount,
-}
-
-/// What the address can spend now, the largest first: mature, and not spent in the mempool.
-async fn spendable(client: &RpcClient, coin: &Coin, address: &str) -> anyhow::Result<Vec<Spendable>> {
-    let found = client.call("scantxoutset", json!(["start", [format!("addr({address})")]])).await?;
-    let tip = found["height"].as_u64().context("the node's scan gives no height")?;
-    let mut coins = Vec::new();
-    for entry in found["unspents"].as_array().into_iter().flatten() {
-        let (txid, vout) = (entry["txid"].as_str(), entry["vout"].as_u64());
-        let (Some(txid), Some(vout)) = (txid, vout) else {
-            bail!("the node's scan gives an output without a place")
-        };
-        // 0.16's answers do not say what a coinbase is; `gettxout` does, and knows the mempool.
-        let output = client.call("gettxout", json!([txid, vout, true])).await?;
-        let Some(value) = output.get("value") else { continue };
-        let depth = entry["height"].as_u64().map_or(0, |height| tip + 1 - height);
-        if output["coinbase"] == true && depth < u64::from(coin.coinbase_maturity) {
-            continue;
-        }
-        let outpoint = OutPoint { txid: txid.parse()?, vout: u32::try_from(vout)? };
-        coins.push(Spendable { outpoint, value: value.to_string().parse()? });
-    }
-    coins.sort_by_key(|coin| std::cmp::Reverse(coin.value.to_sat()));
-    Ok(coins)
-}
-
-/// A transaction that only wants signatures.
-struct Plan {
-    tx: Transaction,
-    spent: Vec<TxOut>,
-    fee: Amount,
-    change: Amount,
-    size: usize,
-}
-
-impl Plan {
-    /// As few of `coins` as pay for the data, with change to `script`.
-    fn choose(coin: &Coin, script: &[u8], data: Vec<u8>, coins: Vec<Spendable>) -> anyhow::Result<Self> {
-        let mut tx = Transaction {
-            version: 1,
-            inputs: Vec::new(),
-            outputs: vec![TxOut { value: Amount::ZERO, script_pubkey: script.to_vec() }],
-            lock_time: 0,
-            data: Some(data),
-        };
-        let (mut spent, mut total, mut least) = (Vec::new(), Amount::ZERO, Amount::ZERO);
-        let available = coins.len();
-        ensure!(
-            available > 0,
-            "it has nothing to spend now; what it mined can be spent {} blocks later, change once it is mined",
-            coin.coinbase_maturity
-        );
-        for from in coins.into_iter().take(MAX_INPUTS) {
-            tx.inputs.push(TxIn {
-                prevout: from.outpoint,
-                script_sig: vec![0; SCRIPT_SIG_BYTES],
-                sequence: SEQUENCE_FINAL,
-                witness: Witness::default(),
-            });
-            total = total.checked_add(from.value).context("more than there can be")?;
-            spent.push(TxOut { value: from.value, script_pubkey: script.to_vec() });
-            let size = tx.total_size();
-            least = coin.least_fee(size);
-            let Some(change) = total.checked_sub(least).filter(|change| *change >= coin.min_output) else {
-                continue;
-            };
-            tx.outputs[0].value = change;
-            return Ok(Self { tx, spent, fee: least, change, size });
-        }
-        bail!(
-            "it has {total} {ticker} to spend in {available} outputs; the fee alone is {least} {ticker}, and change must be {} at least",
-            coin.min_output,
-            ticker = coin.ticker
-        )
-    }
-
-    fn sign(mut self, key: &SecretKey) -> anyhow::Result<Transaction> {
-        let unsigned = self.tx.clone();
-        let sighashes = TxSighashes::new(&unsigned, &self.spent);
-        for (index, input) in self.tx.inputs.iter_mut().enumerate() {
-            (input.script_sig, input.witness) = sign::input(&sighashes, index, key, SighashType::ALL)?;
-        }
-        Ok(self.tx)
-    }
 }
 
 /// Asks at the terminal. Where there is none the answer is no.

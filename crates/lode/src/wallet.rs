@@ -14,7 +14,7 @@ mod start;
 use std::process::ExitCode;
 
 use place::Place;
-pub(crate) use place::wallet_path;
+pub(crate) use place::{passphrase, sync, wallet_path};
 pub(crate) use source::RpcSource;
 
 /// What `lode wallet` takes.

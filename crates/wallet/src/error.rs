@@ -88,6 +88,14 @@ pub enum WalletError {
         /// The least.
         least: Amount,
     },
+    /// More data than a transaction carries.
+    #[error("{size} bytes of data; a transaction of this coin carries at most {max}")]
+    Data {
+        /// Bytes to be carried.
+        size: usize,
+        /// The most, 0 where transactions carry none.
+        max: usize,
+    },
     /// More than there is.
     #[error("{needed} needed (fee {fee} included), {spendable} spendable{}", waiting(.immature, .unconfirmed))]
     TooLittle {

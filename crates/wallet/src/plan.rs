@@ -112,6 +112,22 @@ impl Wallet {
         }
     }
 
+    /// Plans a transaction that carries `data` and pays nobody: what it spends comes back, less the least fee.
+    ///
+    /// # Errors
+    /// [`WalletError::Data`] where the coin's transactions do not carry so much; else as for [`Self::plan_send`].
+    pub fn plan_data(&self, data: Vec<u8>) -> Result<Plan, WalletError> {
+        let (size, max) = (data.len(), self.coin.max_data);
+        if !self.coin.form.data || size > max {
+            return Err(WalletError::Data { size, max });
+        }
+        let mut task = self.task(self.rule(relay_rate(self.coin))?, &[], Vec::new())?;
+        task.base_weight += 4 * (compact_size_len(size as u64) + size) - DATA_WEIGHT;
+        let mut plan = self.plan_task(task, Vec::new(), Vec::new(), self.spendable(&[])?, None)?;
+        plan.tx.data = Some(data);
+        Ok(plan)
+    }
+
     /// Plans the gathering of all spendable coins that hold no more than `below`, in as few transactions as their size
     /// allows; each pays to a change address of its own. Coins that cost more than they hold stay where they are.
     ///

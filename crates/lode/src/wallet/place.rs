@@ -116,15 +116,12 @@ impl Place {
 
     /// The passphrase of a wallet that is there.
     pub(super) fn passphrase(&self) -> anyhow::Result<Zeroizing<String>> {
-        match self.given_passphrase()? {
-            Some(given) => Ok(given),
-            None => ask_secret(&format!("Passphrase of wallet {}: ", self.wallet)),
-        }
+        passphrase(self.passphrase_file.as_deref(), &self.wallet)
     }
 
     /// A passphrase for a new wallet: asked for twice.
     pub(super) fn new_passphrase(&self) -> anyhow::Result<Zeroizing<String>> {
-        let passphrase = match self.given_passphrase()? {
+        let passphrase = match given_passphrase(self.passphrase_file.as_deref())? {
             Some(given) => given,
             None => {
                 let first = ask_secret(&format!("New passphrase for wallet {}: ", self.wallet))?;
@@ -138,15 +135,6 @@ impl Place {
             bail!("an empty passphrase protects nothing; choose some words");
         }
         Ok(passphrase)
-    }
-
-    fn given_passphrase(&self) -> anyhow::Result<Option<Zeroizing<String>>> {
-        let Some(file) = &self.passphrase_file else {
-            return Ok(std::env::var(PASSPHRASE_VARIABLE).ok().map(Zeroizing::new));
-        };
-        let text = std::fs::read_to_string(file).map(Zeroizing::new);
-        let text = text.with_context(|| format!("cannot read the passphrase file {}", file.display()))?;
-        Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
     }
 
     /// Opens the wallet, without a look at the chain.
@@ -222,6 +210,23 @@ impl Place {
     }
 }
 
+/// The passphrase of the wallet `name`: the first line of `file`, else the environment's, else it is asked for.
+pub(crate) fn passphrase(file: Option<&Path>, name: &str) -> anyhow::Result<Zeroizing<String>> {
+    match given_passphrase(file)? {
+        Some(given) => Ok(given),
+        None => ask_secret(&format!("Passphrase of wallet {name}: ")),
+    }
+}
+
+fn given_passphrase(file: Option<&Path>) -> anyhow::Result<Option<Zeroizing<String>>> {
+    let Some(file) = file else {
+        return Ok(std::env::var(PASSPHRASE_VARIABLE).ok().map(Zeroizing::new));
+    };
+    let text = std::fs::read_to_string(file).map(Zeroizing::new);
+    let text = text.with_context(|| format!("cannot read the passphrase file {}", file.display()))?;
+    Ok(Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())))
+}
+
 fn is_other_chain(error: &lode_wallet::WalletError) -> bool {
     matches!(error, lode_wallet::WalletError::OtherChain { .. })
 }
@@ -238,7 +243,7 @@ pub(crate) fn wallet_path(data_dir: &Path, coin: &Coin, name: &str) -> PathBuf {
 
 /// Brings the wallet up to date and saves it; shows how far it is while that takes long on a terminal. What was read
 /// before a failure is kept.
-pub(super) fn sync(wallet: &mut Wallet, source: &mut dyn Source) -> anyhow::Result<Synced> {
+pub(crate) fn sync(wallet: &mut Wallet, source: &mut dyn Source) -> anyhow::Result<Synced> {
     let bar = std::io::stderr().is_terminal().then(|| {
         let style = ProgressStyle::with_template("{bar:30} reading block {pos} of {len} ({percent} %)");
         ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
