@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Make compact filters of all blocks (BIP158), for light clients to ask for (BIP157); not with --prune
     #[arg(long, conflicts_with = "prune")]
     filters: bool,
+    /// Where blocks made of `getwork`'s work pay to, on coins with prime chains
+    #[arg(long, value_name = "ADDRESS")]
+    mine_to: Option<String>,
     /// Memory for unspent outputs, in MiB [default: 450]
     #[arg(long, value_name = "MIB")]
     cache: Option<usize>,
@@ -131,6 +134,11 @@ fn options(args: Args) -> anyhow::Result<NodeOptions> {
     };
     options.prune_mib = args.prune;
     options.filters = args.filters;
+    if let Some(address) = &args.mine_to {
+        anyhow::ensure!(coin.form.multiplier, "--mine-to goes with coins with prime chains only, not {coin}");
+        let script = coin.address_to_script(address).with_context(|| format!("--mine-to {address}"))?;
+        options.mine_to = Some(script);
+    }
     options.cache_bytes = args.cache.map(|mib| mib << 20);
     Ok(options)
 }

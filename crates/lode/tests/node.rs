@@ -8,9 +8,10 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use lode_testkit::{Daemon, Peer, peer};
-use running::{ADDRESS, Node, lode_node, refused};
+use running::{ADDRESS, Node, PATIENCE, lode_node, refused};
 use serde_json::json;
 
 const REGTEST: &str = "bitcoin/regtest";
@@ -36,6 +37,38 @@ fn a_directory_in_use_is_refused_and_its_node_goes_on() {
     assert_eq!(node.call("getblockcount", json!([])), 0, "the cookie is still the first node's");
     node.stop();
     Node::start(dir.path(), &[]).stop();
+}
+
+/// The node is held while it reads one of its files, a pipe that nobody writes to yet.
+#[test]
+fn while_it_opens_every_call_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    Node::start(dir.path(), &[]).stop();
+    let pipe = dir.path().join(REGTEST).join("fee_estimates.json");
+    let _ = fs::remove_file(&pipe);
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let rpc = lode_testkit::free_address();
+    let mut node = Node::spawn(dir.path(), &["--rpc-bind", &rpc.to_string()]);
+    node.rpc = rpc;
+    let began = Instant::now();
+    let (code, message) = loop {
+        match node.try_call("getblockcount", json!([])) {
+            Err((0, _)) if began.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(10)),
+            told => break told.unwrap_err(),
+        }
+    };
+    assert!(code == -28 && message.starts_with("starting: "), "{code} {message}");
+    let told = Command::new(env!("CARGO_BIN_EXE_lode"))
+        .args(["cli", "--network", "regtest", "--rpc", &rpc.to_string(), "--data-dir"])
+        .arg(dir.path())
+        .arg("getblockcount")
+        .output()
+        .unwrap();
+    assert_eq!(told.status.code(), Some(28), "{told:?}");
+    fs::write(&pipe, "").unwrap();
+    node.wait_until_up();
+    assert_eq!(node.call("getblockcount", json!([])), 0);
+    node.stop();
 }
 
 #[test]
@@ -64,6 +97,7 @@ fn wrong_words_are_told_with_the_right_ones() {
         (&["--rpc-user", "me"], "--rpc-password-file"),
         (&["--signetchallenge", "51"], "--network signet"),
         (&["--cache", "much"], "--cache"),
+        (&["--mine-to", ADDRESS], "prime chains"),
     ] {
         // A flag that is refused before it is asked what it goes with.
         let mut command = Command::new(env!("CARGO_BIN_EXE_lode"));

@@ -111,7 +111,7 @@ pub async fn start(options: NodeOptions) -> Result<NodeHandle, NodeError> {
         }
         false => None,
     };
-    let node = Arc::new(Node::new(chain, directory.clone(), options.prune_mib, filters, stop));
+    let node = Arc::new(Node::new(chain, &options, filters, stop));
     door.open(node.clone());
     let ticks = tokio::spawn(tick(node.clone()));
     let mut tasks = Tasks { rpc, ticks, judge: None, filters: None };

@@ -30,6 +30,8 @@ use tokio::sync::watch;
 use crate::fees::FeeEstimator;
 use crate::filters::Filters;
 use crate::lists::{Added, Bans, Calls};
+use crate::options::NodeOptions;
+use crate::rpc::Works;
 
 /// Chain and mempool.
 pub(crate) struct State {
@@ -139,6 +141,8 @@ pub(crate) struct Node {
     pub(crate) filters: Option<Filters>,
     /// The size pruned to, MiB.
     pub(crate) prune_mib: Option<u64>,
+    /// What `getwork` gave out.
+    pub(crate) works: Works,
     /// The mempool's own count of its changes.
     mempool_changes: AtomicU64,
     /// True once the mempool of the last run was read.
@@ -155,11 +159,11 @@ pub(crate) fn now() -> u32 {
 impl Node {
     pub(crate) fn new(
         chain: Chain,
-        directory: PathBuf,
-        prune_mib: Option<u64>,
+        options: &NodeOptions,
         filters: Option<Filters>,
         stop: watch::Sender<bool>,
     ) -> Self {
+        let directory = options.directory();
         let coin = chain.coin();
         let state = State { mempool: Mempool::new(MempoolOptions::for_coin(coin)), chain };
         let glance = Glance::of(&state);
@@ -182,7 +186,8 @@ impl Node {
             failure: Mutex::new(None),
             stopping: AtomicBool::new(false),
             filters,
-            prune_mib,
+            prune_mib: options.prune_mib,
+            works: Works::paying(options.mine_to.clone()),
             mempool_changes: AtomicU64::new(0),
             mempool_loaded: AtomicBool::new(false),
             state: RwLock::new(state),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use lode_chain::OpenError;
 use lode_coins::Coin;
+use lode_primitives::ScriptBuf;
 
 use crate::rpc::Credentials;
 
@@ -35,6 +36,8 @@ pub struct NodeOptions {
     pub filters: bool,
     /// Memory for unspent outputs between flushes, in bytes; `None` for the usual.
     pub cache_bytes: Option<usize>,
+    /// The script that blocks made of `getwork`'s work pay to. The node keeps no keys: without it `getwork` is refused.
+    pub mine_to: Option<ScriptBuf>,
 }
 
 impl NodeOptions {
@@ -54,6 +57,7 @@ impl NodeOptions {
             block_file_bytes: None,
             filters: false,
             cache_bytes: None,
+            mine_to: None,
         }
     }
 

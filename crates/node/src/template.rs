@@ -14,16 +14,20 @@ use lode_primitives::{
     Witness, merkle,
 };
 
-/// The block of `template` with these transactions behind its coinbase, which pays `value` to `script`. The proof of
-/// work is still to be done.
+/// The block of `template` with these transactions behind its coinbase, which pays `value` to `script` and pushes `extra`
+/// behind the height. The proof of work is still to be done.
 pub(crate) fn block(
     coin: &Coin,
     template: &BlockTemplate,
-    transactions: Vec<Arc<Transaction>>,
-    value: Amount,
-    script: &[u8],
+    transactions: &[Arc<Transaction>],
+    (value, script): (Amount, &[u8]),
+    extra: Option<[u8; 8]>,
 ) -> Block {
     let mut script_sig = height_push(template.height);
+    if let Some(extra) = extra {
+        script_sig.push(extra.len() as u8);
+        script_sig.extend_from_slice(&extra);
+    }
     if script_sig.len() < 2 {
         // A coinbase's script has two bytes at least.
         script_sig.push(0);

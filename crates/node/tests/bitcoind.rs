@@ -7,9 +7,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{ADDRESS, TestNode};
-use lode_primitives::{Amount, Encode, OutPoint, SEQUENCE_FINAL, Transaction, TxIn, TxOut, Txid, Witness};
-use lode_script::build;
+use common::{ADDRESS, TestNode, anyone_address, ask, spend, to_hex};
+use lode_primitives::{OutPoint, Txid};
 use lode_testkit::{Daemon, Peer, peer};
 use serde_json::{Value, json};
 
@@ -20,46 +19,8 @@ const BATCH: u64 = 500;
 /// Blocks synced here; thousands of them, with payments in them, are in `every_output.rs`.
 const BLOCKS: u64 = 700;
 
-fn anyone_can_spend() -> Vec<u8> {
-    build::p2wsh_of(&[0x51])
-}
-
-fn anyone_address() -> String {
-    lode_coins::find("bitcoin", "regtest").unwrap().script_to_address(&anyone_can_spend()).unwrap()
-}
-
-/// A transaction that spends `outpoint`, an output to anyone of `value` satoshi, into `count` such outputs, and pays
-/// `fee`.
-fn spend(outpoint: OutPoint, value: i64, count: i64, fee: i64) -> Transaction {
-    let input = TxIn {
-        prevout: outpoint,
-        script_sig: Vec::new(),
-        sequence: SEQUENCE_FINAL,
-        witness: Witness(vec![vec![0x51]]),
-    };
-    let output = TxOut { value: Amount::from_sat((value - fee) / count), script_pubkey: anyone_can_spend() };
-    Transaction {
-        version: 2,
-        inputs: vec![input],
-        outputs: vec![output; count as usize],
-        lock_time: 0,
-        data: None,
-    }
-}
-
-fn to_hex(tx: &Transaction) -> String {
-    let mut bytes = Vec::new();
-    tx.encode(&mut bytes);
-    hex::encode(bytes)
-}
-
 fn core() -> Option<Daemon> {
     peer(Peer::Bitcoind).map(|path| Daemon::start(&path, "regtest", &["-blockmintxfee=0"]))
-}
-
-/// A call to the peer from a thread where waiting does no harm.
-fn ask(core: &Daemon, method: &str, params: Value) -> Value {
-    tokio::task::block_in_place(|| core.rpc(method, params))
 }
 
 fn generate_on(core: &Daemon, count: u64) {

@@ -6,6 +6,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,9 @@ use lode_coins::Coin;
 use lode_p2p::Message;
 use lode_p2p::frame::{FrameHeader, HEADER_LEN, encode_v1};
 use lode_p2p::message::{Endpoint, InvItem, InvKind, Services, Version};
+use lode_pow::{ChainLength, PrimeSearcher};
 use lode_primitives::{Block, BlockHash, Decode, Multiplier};
+use lode_stratum::getwork::{Solution, write_work_solution};
 use lode_testkit::rounds;
 use serde_json::{Value, json};
 
@@ -146,6 +149,83 @@ async fn blocks_templates_and_data_as_the_reference_shows_them() {
         .error("createrawtransaction", json!([inputs, {}, 0, true, 1, BASE64.encode([0; 131_073])]))
         .await;
     assert!(message.contains("131073 bytes of data"), "{message}");
+    let (code, message) = node.error("senddata", json!([data])).await;
+    assert!(code == -18 && message.contains("lode data put FILE --from WALLET"), "{code} {message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_miners_find_blocks_by_getwork() {
+    for (name, network) in [("primecoin", "regtest"), ("datacoin", "regtest")] {
+        let coin = coin(name, network);
+        let to = lode_script::build::p2pkh(&[7; 20]);
+        let node = TestNode::start_in(tempfile::tempdir().unwrap(), |options| {
+            options.coin = coin;
+            options.mine_to = Some(to.clone());
+        })
+        .await;
+        let works = [node.call("getwork", json!([])).await, node.call("getwork", json!([])).await];
+        assert_ne!(works[0]["data"], works[1]["data"], "two miners would do the same work");
+        let text = |work: &Value| work["data"].as_str().unwrap().to_owned();
+        assert_eq!((text(&works[0]).len(), works[0]["target"].as_str().unwrap().len()), (256, 64));
+
+        // Work as it was given, and with a header that no one was given, is no block.
+        assert_eq!(node.call("getwork", json!([text(&works[0])])).await, false);
+        let strange = format!("{}{}", &text(&works[0])[..100], "00".repeat(78));
+        assert_eq!(node.call("getwork", json!([strange])).await, false);
+        let (code, _) = node.error("getwork", json!(["0011"])).await;
+        assert_eq!(code, -8);
+
+        // The multiplier with its length in front, as most miners send it.
+        let (header, multiplier) = solve(&text(&works[1]));
+        let solution = write_work_solution(&header, &multiplier);
+        assert_eq!(node.call("getwork", json!([solution])).await, true);
+        assert_eq!(node.call("getblockcount", json!([])).await, 1);
+        let best = node.call("getbestblockhash", json!([])).await;
+        let block = node.call("getblock", json!([best, 2])).await;
+        assert_eq!(block["primechainmultiplier"], multiplier.to_decimal());
+        assert_eq!(block["tx"][0]["vout"][0]["scriptPubKey"]["hex"], hex::encode(&to));
+        // A block made here keeps to the median time.
+        let mut early = Solution::parse(&text(&node.call("getwork", json!([])).await)).unwrap().header;
+        early[68..72].fill(0);
+        let solution = write_work_solution(&early, &Multiplier::from_le_magnitude(&[1]));
+        assert_eq!(node.call("getwork", json!([solution])).await, false);
+        // What was given before it is stale: the other work cannot be handed in.
+        let (header, multiplier) = solve(&text(&works[0]));
+        let solution = write_work_solution(&header, &multiplier);
+        assert_eq!(node.call("getwork", json!([solution])).await, false);
+
+        // The other form: 32 bytes of multiplier.
+        let (header, multiplier) = solve(&text(&node.call("getwork", json!([])).await));
+        let mut blob = [0; 128];
+        blob[..80].copy_from_slice(&header);
+        blob[80..80 + multiplier.as_bytes().len()].copy_from_slice(multiplier.as_bytes());
+        blob.chunks_exact_mut(4).for_each(<[u8]>::reverse);
+        assert_eq!(node.call("getwork", json!([hex::encode(blob)])).await, true);
+        assert_eq!(node.call("getblockcount", json!([])).await, 2);
+    }
+    // Without an address there is nobody to pay, and hash coins have templates.
+    let node = start(coin("datacoin", "regtest"), &[]).await;
+    let (_, message) = node.error("getwork", json!([])).await;
+    assert!(message.contains("--mine-to"), "{message}");
+    let (_, message) = TestNode::start().await.error("getwork", json!([])).await;
+    assert!(message.contains("getblocktemplate"), "{message}");
+}
+
+/// What a miner of `getwork` does: time and nonce of its own, and a multiplier.
+fn solve(work: &str) -> ([u8; 80], Multiplier) {
+    let mut header = Solution::parse(work).unwrap().header;
+    let time = u32::from_le_bytes(header[68..72].try_into().unwrap());
+    header[68..72].copy_from_slice(&(time + 1).to_le_bytes());
+    let length = ChainLength(u32::from_le_bytes(header[72..76].try_into().unwrap()));
+    let stop = AtomicBool::new(false);
+    let mut first = None;
+    PrimeSearcher::new().search(&header, (length, length), 0..1 << 32, &stop, |found| {
+        first.get_or_insert(found);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let found = first.unwrap();
+    header[76..].copy_from_slice(&found.nonce.to_le_bytes());
+    (header, found.multiplier)
 }
 
 /// A peer as the 0.8 series is one: its headers have no multipliers, and it tells of blocks by `inv`.

@@ -24,6 +24,8 @@ pub mod code {
     pub const CLIENT_NOT_CONNECTED: i32 = -9;
     /// The node is still catching up.
     pub const CLIENT_IN_INITIAL_DOWNLOAD: i32 = -10;
+    /// No wallet is there.
+    pub const WALLET_NOT_FOUND: i32 = -18;
     /// The database failed.
     pub const DATABASE_ERROR: i32 = -20;
     /// Hex that does not decode to what was expected.

@@ -13,6 +13,7 @@ mod table;
 pub use auth::Credentials;
 pub(crate) use auth::{Auth, Cookie};
 pub use error::{RpcError, code};
+pub(crate) use methods::getwork::Works;
 pub use params::{Arg, Kind, from_words};
 pub(crate) use server::serve;
 pub(crate) use table::Door;

@@ -43,6 +43,7 @@ pub(crate) const GROUPS: &[(&str, &[Method])] = &[
     ("Blockchain", methods::scan::METHODS),
     ("Control", methods::control::METHODS),
     ("Blockchain", methods::mempool::METHODS),
+    ("Mining", methods::getwork::METHODS),
     ("Mining", methods::mining::METHODS),
     ("Network", methods::network::METHODS),
     ("Rawtransactions", methods::package::METHODS),

@@ -3,6 +3,9 @@
 
 use lode_node::rpc::client::{RpcAuth, RpcClient, RpcClientError};
 use lode_node::{NodeHandle, NodeOptions};
+use lode_primitives::{Amount, Encode, OutPoint, SEQUENCE_FINAL, Transaction, TxIn, TxOut, Witness};
+use lode_script::build;
+use lode_testkit::Daemon;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -60,4 +63,43 @@ impl TestNode {
         let made = self.call("generatetoaddress", json!([count, ADDRESS])).await;
         made.as_array().unwrap().iter().map(|hash| hash.as_str().unwrap().to_owned()).collect()
     }
+}
+
+/// A script whose outputs anybody may spend, and policy lets pass.
+pub(crate) fn anyone_can_spend() -> Vec<u8> {
+    build::p2wsh_of(&[0x51])
+}
+
+/// Its address.
+pub(crate) fn anyone_address() -> String {
+    lode_coins::find("bitcoin", "regtest").unwrap().script_to_address(&anyone_can_spend()).unwrap()
+}
+
+/// A transaction that spends `outpoint`, an output to anyone of `value` satoshi, into `count` such outputs, and pays
+/// `fee`.
+pub(crate) fn spend(outpoint: OutPoint, value: i64, count: i64, fee: i64) -> Transaction {
+    let input = TxIn {
+        prevout: outpoint,
+        script_sig: Vec::new(),
+        sequence: SEQUENCE_FINAL,
+        witness: Witness(vec![vec![0x51]]),
+    };
+    let output = TxOut { value: Amount::from_sat((value - fee) / count), script_pubkey: anyone_can_spend() };
+    Transaction {
+        version: 2,
+        inputs: vec![input],
+        outputs: vec![output; count as usize],
+        lock_time: 0,
+        data: None,
+    }
+}
+
+/// A transaction as RPC takes it.
+pub(crate) fn to_hex(tx: &Transaction) -> String {
+    hex::encode(tx.to_bytes())
+}
+
+/// A call to the peer from a thread where waiting does no harm.
+pub(crate) fn ask(core: &Daemon, method: &str, params: Value) -> Value {
+    tokio::task::block_in_place(|| core.rpc(method, params))
 }

@@ -149,8 +149,9 @@ fn generate(node: &Arc<Node>, script: &[u8], params: &Params) -> Result<Value, R
     let mut hashes: Vec<Value> = Vec::new();
     while (hashes.len() as i64) < count && !*node.stop.borrow() {
         let template = node.template();
-        let transactions = template.transactions.iter().map(|tx| tx.tx.clone()).collect();
-        let mut block = template::block(node.coin, &template, transactions, template.coinbase_value, script);
+        let transactions: Vec<_> = template.transactions.iter().map(|tx| tx.tx.clone()).collect();
+        let pay = (template.coinbase_value, script);
+        let mut block = template::block(node.coin, &template, &transactions, pay, None);
         if !solve(node.coin, &mut block.header, tries, &node.stopping) {
             break;
         }
@@ -187,7 +188,8 @@ fn generate_block(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> 
         });
     }
     let template = node.empty_template();
-    let mut block = template::block(node.coin, &template, transactions, template.coinbase_value, &script);
+    let pay = (template.coinbase_value, script.as_slice());
+    let mut block = template::block(node.coin, &template, &transactions, pay, None);
     let tested = node.write().chain.test_block_validity(block.clone(), now());
     if let Err(error) = tested {
         return Err(RpcError::new(
@@ -347,17 +349,7 @@ async fn get_block_template(node: Arc<Node>, params: Params) -> Result<Value, Rp
     }
     let rules: Vec<&str> =
         params.member(0, "rules").as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if node.coin.network == lode_coins::Network::Main {
-        if node.peers().await.is_empty() {
-            return Err(RpcError::new(code::CLIENT_NOT_CONNECTED, "Lode is not connected!"));
-        }
-        if node.is_syncing() {
-            return Err(RpcError::new(
-                code::CLIENT_IN_INITIAL_DOWNLOAD,
-                "Lode is in initial sync and waiting for blocks...",
-            ));
-        }
-    }
+    refuse_unready(&node).await?;
     match params.member(0, "longpollid") {
         Value::Null => {}
         Value::String(id) => {
@@ -383,6 +375,22 @@ async fn get_block_template(node: Arc<Node>, params: Params) -> Result<Value, Rp
     }
     let made = tokio::task::spawn_blocking(move || template_json(&node, &node.template()));
     made.await.map_err(|error| RpcError::internal(error.to_string()))
+}
+
+/// On a main network no template is given without peers, or before the chain is there.
+pub(super) async fn refuse_unready(node: &Node) -> Result<(), RpcError> {
+    if node.coin.network == lode_coins::Network::Main {
+        if node.peers().await.is_empty() {
+            return Err(RpcError::new(code::CLIENT_NOT_CONNECTED, "Lode is not connected!"));
+        }
+        if node.is_syncing() {
+            return Err(RpcError::new(
+                code::CLIENT_IN_INITIAL_DOWNLOAD,
+                "Lode is in initial sync and waiting for blocks...",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn proposal(node: &Node, block: Block) -> Result<Value, RpcError> {

@@ -4,6 +4,7 @@ pub(super) mod blockchain;
 mod blockstats;
 pub(super) mod control;
 pub(super) mod filters;
+pub(crate) mod getwork;
 pub(super) mod mempool;
 pub(super) mod mining;
 pub(super) mod network;

@@ -12,16 +12,41 @@ use serde_json::{Map, Value};
 
 use super::blockchain::read_failed;
 use crate::node::Node;
-use crate::rpc::error::RpcError;
+use crate::rpc::error::{RpcError, code};
 use crate::rpc::params::{Kind, Params, req};
 use crate::rpc::table::{Method, Run};
 
-pub(crate) const METHODS: &[Method] = &[Method {
-    name: "getdata",
-    args: &[req("txid", Kind::Text, "The transaction's id.")],
-    about: "What a transaction of the mempool or of the best chain carries in its data field, base64.",
-    run: Run::Work(get_data),
-}];
+pub(crate) const METHODS: &[Method] = &[
+    Method {
+        name: "getdata",
+        args: &[req("txid", Kind::Text, "The transaction's id.")],
+        about: "What a transaction of the mempool or of the best chain carries in its data field, base64.",
+        run: Run::Work(get_data),
+    },
+    Method {
+        name: "senddata",
+        args: &[req("data", Kind::Text, "The data, base64.")],
+        about: "Not done by the node, which keeps no keys to pay with: lode data put FILE --from WALLET does it.",
+        run: Run::Work(send_data),
+    },
+];
+
+/// The reference pays for it from its own wallet.
+fn send_data(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
+    let coin = node.coin;
+    if !coin.form.data {
+        return Err(RpcError::misc(format!("transactions of {coin} carry no data")));
+    }
+    decode(coin, params.value(0))?;
+    Err(RpcError::new(
+        code::WALLET_NOT_FOUND,
+        format!(
+            "this node keeps no keys to pay with. Put the data into a file and run: lode data put FILE --from WALLET \
+             --coin {} --network {}",
+            coin.name, coin.network
+        ),
+    ))
+}
 
 fn get_data(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
     let txid = params.txid(0, "txid")?;
