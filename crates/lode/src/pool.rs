@@ -40,6 +40,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
     for address in stack.pool.addresses() {
         tracing::info!(coin = %stack.coin, "miners connect to stratum+tcp://{address}");
     }
+    if let Some(address) = stack.pool.getwork_address() {
+        tracing::info!("miners that know only getwork connect to http://{address}");
+    }
     tracing::info!("the dashboard is at http://{}", stack.web);
     let ended = tokio::select! {
         () = stop => Ok(()),
@@ -68,12 +71,13 @@ async fn check(settings: &Settings) -> ExitCode {
         report.say("payout", stack::ledger_options(settings, coin).map(|_| (fee_in_words(settings), ())));
         report.say(
             "pool settings",
-            settings.pool.check().map(|()| ("as they should be".to_owned(), ())).map_err(Into::into),
+            settings.pool.check_for(coin).map(|()| ("as they should be".to_owned(), ())).map_err(Into::into),
         );
     }
     report.say("directory", writable(settings));
     let ports = settings.pool.ports.iter().map(|port| ("stratum port", port.bind));
-    for (what, address) in ports.chain([("dashboard port", settings.web.bind)]) {
+    let getwork = settings.pool.getwork.map(|address| ("getwork port", address));
+    for (what, address) in ports.chain(getwork).chain([("dashboard port", settings.web.bind)]) {
         report.say(what, free(address));
     }
     if let Some(coin) = coin {

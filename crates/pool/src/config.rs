@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use lode_coins::Coin;
+use lode_pow::PowAlgorithm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,9 @@ use crate::guard::{GuardConfig, NetworkBlock};
 pub struct PoolConfig {
     /// Where miners connect. The first is the one shown to people.
     pub ports: Vec<PortConfig>,
+    /// Where miners of prime chains that know only `getwork` connect, over HTTP; without it nowhere.
+    #[schemars(with = "Option<String>")]
+    pub getwork: Option<SocketAddr>,
     /// Text in every coinbase, at most 60 bytes.
     pub tag: String,
     /// Version bits miners may roll (BIP320), as a mask.
@@ -49,6 +54,7 @@ impl Default for PoolConfig {
     fn default() -> Self {
         Self {
             ports: vec![PortConfig::default()],
+            getwork: None,
             tag: "/lode/".into(),
             version_mask: 0x1fff_e000,
             job_interval_seconds: 30,
@@ -138,12 +144,23 @@ pub enum ConfigError {
     /// A place to go to that is none.
     #[error("pool.moved_to is {0:?}; it must be HOST:PORT")]
     MovedTo(String),
+    /// `getwork` for a coin whose miners have better.
+    #[error("pool.getwork is for coins with prime chains; {0} is mined over pool.ports")]
+    Getwork(String),
     /// Something that must be at least one is zero.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
 }
 
 impl PoolConfig {
+    /// Refuses what cannot work, or not with this coin.
+    pub fn check_for(&self, coin: &Coin) -> Result<(), ConfigError> {
+        if self.getwork.is_some() && coin.pow != PowAlgorithm::PrimeChain {
+            return Err(ConfigError::Getwork(coin.to_string()));
+        }
+        self.check()
+    }
+
     /// Refuses what cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.ports.is_empty() {
@@ -199,6 +216,10 @@ mod tests {
         assert_eq!(config.check(), Err(ConfigError::Difficulty(0.0)));
         let config = PoolConfig { tag: "x".repeat(61), ..PoolConfig::default() };
         assert!(config.check().unwrap_err().to_string().contains("61 bytes"));
+        let config = PoolConfig { getwork: Some("[::1]:9332".parse().unwrap()), ..PoolConfig::default() };
+        let find = |name| lode_coins::find(name, "main").unwrap();
+        assert_eq!(config.check_for(find("datacoin")), Ok(()));
+        assert!(config.check_for(find("bitcoin")).unwrap_err().to_string().contains("pool.getwork"));
         let config = PoolConfig { moved_to: Some("pool.example".into()), ..PoolConfig::default() };
         assert!(config.check().unwrap_err().to_string().contains("HOST:PORT"));
         assert!(serde_json::from_str::<PoolConfig>(r#"{"prots":[]}"#).is_err());

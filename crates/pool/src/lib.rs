@@ -9,6 +9,7 @@ pub mod assigned;
 pub mod class;
 pub mod config;
 pub mod front;
+mod getwork;
 pub mod guard;
 pub mod job;
 pub mod journal;

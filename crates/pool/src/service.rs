@@ -21,6 +21,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::config::{ConfigError, PoolConfig};
 use crate::front::{Books, Front, FrontError, FrontStats, Handed, Limit, Reason, SessionInfo, Who, unix_us};
+use crate::getwork::{self, Gateway};
 use crate::guard::{Ban, BlockView, NetworkBlock};
 use crate::job::{Job, JobError, JobParts, Pays};
 use crate::journal::FoundBlock;
@@ -130,6 +131,8 @@ struct Inner {
     front: Mutex<Front>,
     stats: Arc<FrontStats>,
     addresses: Vec<SocketAddr>,
+    getwork: Mutex<Option<getwork::Server>>,
+    getwork_address: Option<SocketAddr>,
     connections_max: usize,
     ledger: Arc<Mutex<Ledger>>,
     job: watch::Receiver<Option<Arc<Job>>>,
@@ -148,7 +151,7 @@ impl Pool {
     /// Listens and serves. To be called within a tokio runtime; ends with [`PoolHandle::stop`].
     pub fn start<U: Upstream>(parts: PoolParts<U>) -> Result<PoolHandle, PoolError> {
         let PoolParts { coin, config, ledger, solo, upstream, directory } = parts;
-        config.check()?;
+        config.check_for(coin)?;
         let settings = SessionSettings {
             version_mask: config.version_mask,
             vardiff: config.vardiff.clone(),
@@ -160,8 +163,16 @@ impl Pool {
         let books: Arc<dyn Books> = Arc::new(LedgerBooks { coin, ledger: Arc::clone(&ledger) });
         let (sender, found) = sync_channel(FOUND_QUEUE);
         let bans = directory.map(|directory| directory.join("bans.jsonl"));
-        let front = Front::start(&config, settings, books, sender, bans)?;
+        let front = Front::start(&config, settings, books, sender.clone(), bans)?;
         let (publish, job) = watch::channel(None);
+        let getwork = match config.getwork {
+            Some(address) => {
+                let gateway = Gateway::new(Arc::clone(front.shared()), sender);
+                let bind = |source| FrontError::Bind { address, source };
+                Some(getwork::start(address, gateway, job.clone()).map_err(bind)?)
+            }
+            None => None,
+        };
         let (settling, settled) = watch::channel(None);
         let (stop, stopped) = oneshot::channel();
         let inner = Arc::new(Inner {
@@ -170,6 +181,8 @@ impl Pool {
             addresses: front.addresses().to_vec(),
             connections_max: front.connections_max(),
             front: Mutex::new(front),
+            getwork_address: getwork.as_ref().map(|server| server.address),
+            getwork: Mutex::new(getwork),
             ledger,
             job,
             events: broadcast::channel(EVENTS).0,
@@ -210,6 +223,11 @@ impl PoolHandle {
     /// Where miners connect, in the order of the settings.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.inner.addresses
+    }
+
+    /// Where miners that know only `getwork` connect, where they may.
+    pub fn getwork_address(&self) -> Option<SocketAddr> {
+        self.inner.getwork_address
     }
 
     /// What the front counts.
@@ -318,6 +336,7 @@ impl PoolHandle {
         if let Some(stop) = lock(&self.inner.stop).take() {
             let _ = stop.send(());
         }
+        lock(&self.inner.getwork).take();
         lock(&self.inner.front).stop();
         // The front's threads have let go of their ends: it takes what is left and ends.
         if let Some(keeper) = lock(&self.inner.keeper).take() {

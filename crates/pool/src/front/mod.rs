@@ -312,6 +312,11 @@ impl Front {
         &self.shared.stats
     }
 
+    /// What its threads share, for another way in.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Connections there can be at once.
     pub fn connections_max(&self) -> usize {
         self.shared.connections_max

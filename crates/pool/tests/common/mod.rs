@@ -4,6 +4,7 @@
 
 pub(crate) mod old_node;
 pub(crate) mod prime;
+pub(crate) mod prime_pool;
 pub(crate) mod real;
 
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -5,8 +5,8 @@ use lode_primitives::{Multiplier, merkle, sha256d};
 
 use super::Miner;
 
-/// A time, a nonce and a multiplier that make a chain of this length of a header, whose time and nonce are overwritten.
-pub(crate) fn solve(header: &mut [u8; 80], length: ChainLength) -> Multiplier {
+/// A nonce, written into the header, and a multiplier that make a chain of at least this length, and of less than `below`.
+pub(crate) fn solve(header: &mut [u8; 80], length: ChainLength, below: ChainLength) -> Multiplier {
     for nonce in 0u32.. {
         header[76..].copy_from_slice(&nonce.to_le_bytes());
         if sha256d(header)[31] < 0x80 {
@@ -15,7 +15,7 @@ pub(crate) fn solve(header: &mut [u8; 80], length: ChainLength) -> Multiplier {
         for factor in 1u32..2_000 {
             // Multiples of the first primes have no small factors in the numbers beside them.
             let multiplier = Multiplier::from_le_magnitude(&(factor * 2_310).to_le_bytes());
-            if check_prime_chain(header, &multiplier, length, 1).is_ok() {
+            if check_prime_chain(header, &multiplier, length, 1).is_ok_and(|chain| chain.length < below) {
                 return multiplier;
             }
         }
@@ -84,7 +84,7 @@ impl PrimeMiner {
         header[36..68].copy_from_slice(root.as_bytes());
         header[68..72].copy_from_slice(&number(7).to_le_bytes());
         header[72..76].copy_from_slice(&number(6).to_le_bytes());
-        let multiplier = solve(&mut header, ChainLength(number(6)));
+        let multiplier = solve(&mut header, ChainLength(number(6)), ChainLength(u32::MAX));
         let digits: String = multiplier.as_bytes().iter().rev().map(|byte| format!("{byte:02x}")).collect();
         let nonce = u32::from_le_bytes(header[76..].try_into().unwrap());
         self.miner.send(&format!(

@@ -47,9 +47,11 @@ pub(crate) fn start_on(coin: &'static Coin, nodes: Vec<Node>, start_difficulty: 
         vardiff: false,
         ..PortConfig::default()
     };
+    let is_prime = coin.pow == lode_pow::PowAlgorithm::PrimeChain;
+    let getwork = is_prime.then(|| "127.0.0.1:0".parse().unwrap());
     let pool = Pool::start(PoolParts {
         coin,
-        config: PoolConfig { ports: vec![port], job_interval_seconds: 5, ..PoolConfig::default() },
+        config: PoolConfig { ports: vec![port], getwork, job_interval_seconds: 5, ..PoolConfig::default() },
         ledger,
         solo: false,
         upstream: Nodes { sources: sources.clone(), watch: watch.clone() },
