@@ -1,6 +1,6 @@
 //! The running light client: the thread that drives the engine, and the handle by which the program asks.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
@@ -135,6 +135,7 @@ impl LightClient {
             store: Arc::clone(&store),
             p2p: p2p.clone(),
             left: Arc::clone(&left),
+            addresses: HashMap::new(),
             started: (Instant::now(), now()),
             synced_files: Instant::now(),
         };
@@ -284,6 +285,8 @@ struct Driver {
     store: Arc<RwLock<Store>>,
     p2p: P2p,
     left: Arc<Mutex<VecDeque<Left>>>,
+    /// Where each peer is.
+    addresses: HashMap<PeerId, SocketAddr>,
     /// A clock that never goes back.
     started: (Instant, Time),
     synced_files: Instant,
@@ -332,6 +335,7 @@ impl Driver {
             while let Some(action) = self.engine.poll() {
                 match action {
                     Action::Ask(peer, question) => self.p2p.ask_peer(peer, question),
+                    Action::Leave(peer, reason) => self.leave(peer, reason),
                     Action::Punish(peer, reason) => self.p2p.punish(peer, reason),
                 }
             }
@@ -360,22 +364,22 @@ impl Driver {
                 self.p2p.headers_verdict(peer, verdict);
                 self.engine.tick(time)
             }
-            Event::Connected { peer, services, .. } => {
+            Event::Connected { peer, address, services, .. } => {
+                self.addresses.insert(peer, address);
                 self.engine.connected(peer, services.has(Services::COMPACT_FILTERS), time);
                 Ok(())
             }
             Event::UpToDate { peer } => self.engine.up_to_date(peer, time),
             Event::Answer { peer, message } => self.answer(peer, message, time),
+            Event::NotAsked { peer, question } => self.engine.on_not_asked(peer, question, time),
             Event::Blamed { address, reason, .. } => {
-                tracing::warn!(%address, reason, "peer left");
-                let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-                if left.len() >= LEFT_MAX {
-                    left.pop_front();
-                }
-                left.push_back(Left { address, reason });
+                self.note_left(address, reason);
                 Ok(())
             }
-            Event::Disconnected { peer, .. } => self.engine.disconnected(peer, time),
+            Event::Disconnected { peer, .. } => {
+                self.addresses.remove(&peer);
+                self.engine.disconnected(peer, time)
+            }
             // Nobody is asked for these, so nobody may send them.
             Event::Block { hash, .. } => {
                 self.p2p.block_verdict(hash, Verdict::Unjudged("a light client keeps no blocks".into()));
@@ -386,6 +390,23 @@ impl Driver {
                 Ok(())
             }
         }
+    }
+
+    /// Ends the connection to a peer that kept us waiting.
+    fn leave(&self, peer: PeerId, reason: String) {
+        if let Some(&address) = self.addresses.get(&peer) {
+            self.note_left(address, reason);
+        }
+        self.p2p.disconnect(peer);
+    }
+
+    fn note_left(&self, address: SocketAddr, reason: String) {
+        tracing::warn!(%address, reason, "peer left");
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        if left.len() >= LEFT_MAX {
+            left.pop_front();
+        }
+        left.push_back(Left { address, reason });
     }
 
     fn headers(&self, headers: &[lode_primitives::Header]) -> Result<Verdict, LightError> {
@@ -407,10 +428,6 @@ impl Driver {
             Message::CFHeaders(answer) => self.engine.on_filter_headers(peer, answer, time),
             Message::CFilter(answer) => self.engine.on_filter(peer, answer, time),
             Message::Block(block) => self.engine.on_block(peer, block, time),
-            Message::NotFound(items) => match items.first() {
-                Some(item) => self.engine.on_not_asked(peer, item.block_hash(), time),
-                None => Ok(()),
-            },
             _ => Ok(()),
         }
     }

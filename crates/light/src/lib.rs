@@ -6,7 +6,8 @@
 //! asked of peers, and what their answers are worth, is the business of a state machine here. The parts:
 //!
 //! - `store`: headers and filter headers on disk; `view`: what the network may know of them;
-//! - `engine`: who is asked for what, and who lies; `judge`: by what a lie about a filter is told;
+//! - `engine`: who is asked for what, and who lies, with a file each for what peers owe, for rounds of filter headers,
+//!   for disputes and for jobs; `judge`: by what a lie about a filter is told;
 //! - `client`: the thread that drives the engine, and the handle;
 //! - [`watch`]: a list of scripts, and what was found of them; [`proof`]: payment proofs; [`risk`]: section 11 of the Bitcoin paper.
 //!

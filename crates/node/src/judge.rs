@@ -57,7 +57,7 @@ fn judge(node: &Arc<Node>, p2p: &P2p, event: Event) {
             tracing::debug!(%peer, %address, inbound, "peer connected");
         }
         // Only a light client asks.
-        Event::Answer { .. } | Event::Blamed { .. } | Event::UpToDate { .. } => {}
+        Event::Answer { .. } | Event::NotAsked { .. } | Event::Blamed { .. } | Event::UpToDate { .. } => {}
         Event::Disconnected { peer, reason } => tracing::debug!(%peer, reason, "peer gone"),
     }
 }

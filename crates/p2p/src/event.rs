@@ -63,13 +63,19 @@ pub enum Event {
         /// What it offers.
         services: Services,
     },
-    /// What a peer answers to a [`crate::Question`]; [`Message::NotFound`] where it was not asked because it is not known
-    /// to have that block.
+    /// What a peer answers to a [`crate::Question`].
     Answer {
         /// Who.
         peer: PeerId,
         /// The message.
         message: Message,
+    },
+    /// A peer was not asked: it is not known to have that block on its chain (yet), and is not to blame for that.
+    NotAsked {
+        /// Who.
+        peer: PeerId,
+        /// For what.
+        question: crate::Question,
     },
     /// A light client leaves a peer because of what it did; [`Event::Disconnected`] follows.
     Blamed {

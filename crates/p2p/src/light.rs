@@ -53,8 +53,7 @@ pub(crate) struct Owed {
 }
 
 impl Peers {
-    /// Asks a peer. A [`Message::NotFound`] comes back at once where it is not known to have that block on its chain
-    /// (yet): it is not to blame for that.
+    /// Asks a peer, or says that it was [not asked](Event::NotAsked).
     pub fn ask(&mut self, id: PeerId, question: Question, now: crate::Time, view: &dyn crate::View) {
         self.ask_now(id, question, &Step { now, view });
     }
@@ -68,8 +67,7 @@ impl Peers {
             .zip(peer.sync.best_known)
             .filter(|(wanted, best)| step.view.ancestor(&best.hash, wanted.height) == Some(wanted.hash));
         let Some((wanted, _)) = has else {
-            let message = Message::NotFound(vec![InvItem::block(kind, question.block())]);
-            return self.out.push_back(Output::Event(Event::Answer { peer: id, message }));
+            return self.out.push_back(Output::Event(Event::NotAsked { peer: id, question }));
         };
         let message = match question {
             Question::FilterHeaders { first, stop } => {
@@ -119,8 +117,13 @@ impl Peers {
         }
     }
 
-    /// A peer does not have a block that it gave us the header of.
+    /// A peer does not have a block that it gave us the header of. One that lost it need not keep.
     pub(crate) fn on_block_withheld(&mut self, id: PeerId, hash: BlockHash, step: &Step<'_>) {
+        let best = step.view.best_header();
+        let height = step.view.header(&hash).map(|info| info.height);
+        if height.and_then(|height| step.view.ancestor(&best.hash, height)) != Some(hash) {
+            return;
+        }
         self.punish(id, &format!("does not give block {hash}, of which it has the header"), step);
     }
 }

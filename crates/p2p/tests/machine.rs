@@ -255,6 +255,7 @@ fn judge(peers: &mut Peers, world: &World, event: Event, pick: u8, now: Duration
         | Event::Disconnected { .. }
         | Event::Blamed { .. }
         | Event::Answer { .. }
+        | Event::NotAsked { .. }
         | Event::UpToDate { .. } => {}
     }
 }

@@ -51,6 +51,7 @@ pub async fn node(chain: &Arc<TestChain>, change: impl FnOnce(&mut Options)) -> 
                 | Event::Disconnected { .. }
                 | Event::Blamed { .. }
                 | Event::Answer { .. }
+                | Event::NotAsked { .. }
                 | Event::UpToDate { .. } => {}
             }
         }

@@ -298,6 +298,7 @@ impl Sim {
             | Event::Disconnected { .. }
             | Event::Blamed { .. }
             | Event::Answer { .. }
+            | Event::NotAsked { .. }
             | Event::UpToDate { .. } => {}
         }
         self.carry_out(place);
