@@ -419,7 +419,7 @@ fn on_lodes_own_node_and_on_the_one_inside() {
     let rpc = free_address().to_string();
     let program = env!("CARGO_BIN_EXE_lode");
     let node = Command::new(program)
-        .args(["node", "--network", "regtest", "--no-listen", "--rpc-bind", &rpc, "--data-dir"])
+        .args(["node", "--network", "regtest", "--no-listen", "--filters", "--rpc-bind", &rpc, "--data-dir"])
         .arg(directory.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

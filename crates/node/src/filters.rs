@@ -5,11 +5,12 @@
 //! any moment; so there is nothing to recover here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lode_chain::{FilterIndex, NewFilter, StoreError};
 use lode_primitives::{BlockHash, Hash256, Height};
+use tokio::sync::watch;
 
 use crate::node::Node;
 
@@ -25,19 +26,32 @@ const LINE: Duration = Duration::from_secs(10);
 pub(crate) struct Filters {
     pub(crate) index: FilterIndex,
     /// The height up to which the best chain's filters are made, plus one.
-    next: AtomicU32,
+    next: watch::Sender<Height>,
     /// They were complete once: peers are told.
     offered: AtomicBool,
 }
 
 impl Filters {
-    pub(crate) const fn new(index: FilterIndex) -> Self {
-        Self { index, next: AtomicU32::new(0), offered: AtomicBool::new(false) }
+    pub(crate) fn new(index: FilterIndex) -> Self {
+        Self { index, next: watch::Sender::new(0), offered: AtomicBool::new(false) }
     }
 
     /// The height up to which filters are made; `None` where not even the first block has one.
     pub(crate) fn height(&self) -> Option<Height> {
-        self.next.load(Ordering::Relaxed).checked_sub(1)
+        self.next.borrow().checked_sub(1)
+    }
+
+    /// Waits until the best chain's filters are made up to `height`; false where they are not within `patience`, or are
+    /// only being made for the first time. For a thread that may wait, within a runtime.
+    pub(crate) fn wait_for(&self, height: Height, patience: Duration) -> bool {
+        if self.height().is_some_and(|made| made >= height) {
+            return true;
+        }
+        let mut next = self.next.subscribe();
+        self.are_offered()
+            && tokio::runtime::Handle::current()
+                .block_on(tokio::time::timeout(patience, next.wait_for(|next| *next > height)))
+                .is_ok_and(|waited| waited.is_ok())
     }
 
     /// Filters were complete once since the start.
@@ -97,7 +111,7 @@ fn catch_up(node: &Node, filters: &Filters, line: &mut Instant) -> Result<(), St
         };
         filters.index.add(&batch)?;
         at = Some(At { height: end.height, hash: end.hash, header: end.header });
-        filters.next.store(end.height + 1, Ordering::Relaxed);
+        filters.next.send_replace(end.height + 1);
         if line.elapsed() >= LINE {
             *line = Instant::now();
             tracing::info!("compact filters made up to block {} of {}", end.height, node.tip.borrow().height);
@@ -118,7 +132,7 @@ fn last(node: &Node, filters: &Filters) -> Result<Option<At>, StoreError> {
             filters.index.header(height, &hash)?.map(|found| At { height, hash, header: found.header })
         }
     };
-    filters.next.store(at.as_ref().map_or(0, |at| at.height + 1), Ordering::Relaxed);
+    filters.next.send_replace(at.as_ref().map_or(0, |at| at.height + 1));
     Ok(at)
 }
 

@@ -31,7 +31,7 @@ use crate::fees::FeeEstimator;
 use crate::filters::Filters;
 use crate::lists::{Added, Bans, Calls};
 use crate::options::NodeOptions;
-use crate::rpc::Works;
+use crate::rpc::{ScanState, Works};
 
 /// Chain and mempool.
 pub(crate) struct State {
@@ -139,6 +139,8 @@ pub(crate) struct Node {
     pub(crate) stopping: AtomicBool,
     /// The compact filters, if they are wanted.
     pub(crate) filters: Option<Filters>,
+    /// The search through them that is under way.
+    pub(crate) block_scan: ScanState,
     /// The size pruned to, MiB.
     pub(crate) prune_mib: Option<u64>,
     /// What `getwork` gave out.
@@ -186,6 +188,7 @@ impl Node {
             failure: Mutex::new(None),
             stopping: AtomicBool::new(false),
             filters,
+            block_scan: ScanState::default(),
             prune_mib: options.prune_mib,
             works: Works::paying(options.mine_to.clone()),
             mempool_changes: AtomicU64::new(0),

@@ -87,6 +87,7 @@ async fn filters_are_bitcoinds_over_every_kind_of_output() {
     let node = TestNode::start_in(dir, |options| options.filters = true).await;
     indexed(&node).await;
     compare(&node, &core).await;
+    compare_searches(&node, &core).await;
 
     // A reorganisation on both, and new blocks on top.
     let fork = node.call("getblockhash", json!([blocks.len() - 7])).await;
@@ -105,6 +106,91 @@ async fn filters_are_bitcoinds_over_every_kind_of_output() {
     }
     indexed(&node).await;
     compare(&node, &core).await;
+    compare_searches(&node, &core).await;
+    node.handle.shutdown().await;
+}
+
+/// `scanblocks` answers as bitcoind's, for every script there is by itself and for all together, and refuses what that
+/// refuses.
+async fn compare_searches(node: &TestNode, core: &Daemon) {
+    let tip = node.handle.tip().height;
+    let raw = |kind: usize| format!("raw({})", hex::encode(payments::script(kind)));
+    let all: Vec<String> = (0..payments::KINDS).map(raw).collect();
+    let mut orders: Vec<Value> = all.iter().map(|one| json!(["start", [one]])).collect();
+    orders.extend([
+        json!(["start", all]),
+        json!(["start", [{ "desc": all[0] }, "addr(bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080)"]]),
+        json!(["start", all, 20]),
+        json!(["start", all, 20, tip - 5]),
+        json!(["start", all, tip, tip, "basic"]),
+        json!(["start", all, 0, tip, "basic", { "filter_false_positives": true }]),
+        json!(["start", []]),
+        json!(["start", ["raw(51)"], 3, 3]),
+        json!(["status"]),
+        json!(["abort"]),
+    ]);
+    let mut named = 0;
+    for order in orders {
+        let ours = node.call("scanblocks", order.clone()).await;
+        assert_eq!(ours, core.rpc("scanblocks", order.clone()), "{order}");
+        named += ours["relevant_blocks"].as_array().map_or(0, Vec::len);
+    }
+    assert!(named > 100, "{named} blocks with payments");
+    for order in [
+        json!(["start", all, tip + 1]),
+        json!(["start", all, -1]),
+        json!(["start", all, 5, 4]),
+        json!(["start", all, 0, tip + 1]),
+        json!(["start", all, 0, tip, "other"]),
+        json!(["begin", all]),
+    ] {
+        let theirs = core.try_rpc("scanblocks", order.clone()).unwrap_err();
+        assert_eq!(node.error("scanblocks", order).await, (theirs.code as i32, theirs.message));
+    }
+    for (order, code) in [
+        (json!(["start"]), -3),
+        (json!(["start", ["raw(zz)"]]), -5),
+        (json!(["start", [], 0, tip, "basic", { "filter_false_positives": 1 }]), -3),
+    ] {
+        assert_eq!(core.try_rpc("scanblocks", order.clone()).unwrap_err().code, code, "{order}");
+        assert_eq!(i64::from(node.error("scanblocks", order).await.0), code);
+    }
+}
+
+/// A search that is under way is told of, is the only one, and can be ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_can_be_watched_and_ended() {
+    let node = TestNode::start_in(tempfile::tempdir().unwrap(), |options| options.filters = true).await;
+    node.generate(200).await;
+    indexed(&node).await;
+    // Enough to look for that it takes a while.
+    let many: Vec<String> = (0..100_000u32).map(|n| format!("raw({n:08x})")).collect();
+    let search = node.call("scanblocks", json!(["start", many]));
+    let watch = async {
+        let status = loop {
+            let status = node.call("scanblocks", json!(["status"])).await;
+            if !status.is_null() {
+                break status;
+            }
+        };
+        assert!(status["progress"].as_u64().unwrap() <= 100, "{status}");
+        assert!(status["current_height"].as_u64().unwrap() <= 200, "{status}");
+        let refused = node.error("scanblocks", json!(["start", []])).await;
+        let why = "Scan already in progress, use action \"abort\" or \"status\"";
+        assert_eq!(refused, (-8, why.to_owned()));
+        assert_eq!(node.call("scanblocks", json!(["abort"])).await, true);
+    };
+    let both = async { tokio::join!(search, watch) };
+    let (ended, ()) = tokio::time::timeout(PATIENCE, both).await.expect("it ends");
+    assert_eq!(ended["completed"], false);
+    assert!(ended["to_height"].as_u64().unwrap() < 200, "{ended}");
+    assert_eq!(node.call("scanblocks", json!(["status"])).await, Value::Null);
+    // The next one is whole.
+    let whole = node.call("scanblocks", json!(["start", [format!("addr({})", common::ADDRESS)]])).await;
+    assert_eq!(
+        (&whole["completed"], whole["relevant_blocks"].as_array().unwrap().len()),
+        (&json!(true), 200)
+    );
     node.handle.shutdown().await;
 }
 

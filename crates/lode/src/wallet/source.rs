@@ -1,7 +1,7 @@
 //! The wallet's way to the chain over a node's JSON-RPC: this program's node, bitcoind, litecoind or their kin, with or
 //! without an index of compact filters.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lode_coins::Coin;
 use lode_node::rpc::client::{CALL_TIMEOUT, RpcClient, RpcClientError};
@@ -17,6 +17,14 @@ use super::embedded::EmbeddedNode;
 
 /// A search of the filter index may take long: a whole chain of filters is read.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(600);
+/// The index of compact filters, as nodes call it.
+const FILTER_INDEX: &str = "basic block filter index";
+/// An index that lacks more blocks than this is still being made, and not waited for.
+const INDEX_LAG: u64 = 100;
+/// How long the newest blocks' filters are waited for.
+const INDEX_PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at how far the index is: nodes tell nobody.
+const INDEX_LOOK: Duration = Duration::from_millis(20);
 /// Waiting transactions not seen before that are looked at one by one; with more, those of others show once mined.
 const WAITING_MAX: usize = 2_000;
 
@@ -67,6 +75,27 @@ impl RpcSource {
         value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| self.senseless(method))
     }
 
+    /// The node's filters reach up to this height: bitcoind passes over blocks in silence whose filters it has not made
+    /// yet. The newest block's are waited for.
+    fn is_indexed(&self, height: Height) -> Result<bool, SourceError> {
+        let began = Instant::now();
+        loop {
+            let info = match self.try_call("getindexinfo", json!([FILTER_INDEX]), CALL_TIMEOUT) {
+                Ok(info) => info,
+                Err(RpcClientError::Rpc(_)) => return Ok(false), // an old node
+                Err(error) => return Err(SourceError::Failed(error.to_string())),
+            };
+            let Some(made) = info[FILTER_INDEX]["best_block_height"].as_u64() else { return Ok(false) };
+            if made >= u64::from(height) {
+                return Ok(true);
+            }
+            if u64::from(height) - made > INDEX_LAG || began.elapsed() > INDEX_PATIENCE {
+                return Ok(false);
+            }
+            std::thread::sleep(INDEX_LOOK);
+        }
+    }
+
     /// The blocks that the filter index names, or `None` where there is no index.
     fn scan(
         &self,
@@ -74,6 +103,9 @@ impl RpcSource {
         from: Height,
         to: Height,
     ) -> Result<Option<Vec<BlockRef>>, SourceError> {
+        if !self.is_indexed(to)? {
+            return Ok(None);
+        }
         let objects: Vec<String> =
             scripts.iter().map(|script| format!("raw({})", hex::encode(script))).collect();
         let answer = match self.try_call("scanblocks", json!(["start", objects, from, to]), SCAN_TIMEOUT) {

@@ -14,6 +14,7 @@ pub use auth::Credentials;
 pub(crate) use auth::{Auth, Cookie};
 pub use error::{RpcError, code};
 pub(crate) use methods::getwork::Works;
+pub(crate) use methods::scan_blocks::ScanState;
 pub use params::{Arg, Kind, from_words};
 pub(crate) use server::serve;
 pub(crate) use table::Door;

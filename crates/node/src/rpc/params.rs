@@ -258,7 +258,7 @@ pub(crate) fn expect_amount(value: &Value) -> Result<Amount, RpcError> {
     Ok(amount)
 }
 
-fn wrong_type(value: &Value, wanted: &str) -> RpcError {
+pub(crate) fn wrong_type(value: &Value, wanted: &str) -> RpcError {
     RpcError::new(
         code::TYPE_ERROR,
         format!("JSON value of type {} is not of expected type {wanted}", type_name(value)),

@@ -41,6 +41,7 @@ pub(crate) const GROUPS: &[(&str, &[Method])] = &[
     ("Blockchain", methods::utxo::METHODS),
     ("Blockchain", methods::filters::METHODS),
     ("Blockchain", methods::scan::METHODS),
+    ("Blockchain", methods::scan_blocks::METHODS),
     ("Control", methods::control::METHODS),
     ("Blockchain", methods::mempool::METHODS),
     ("Mining", methods::getwork::METHODS),

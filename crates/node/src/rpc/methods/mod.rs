@@ -12,5 +12,6 @@ pub(super) mod package;
 pub(super) mod prime;
 pub(super) mod raw;
 pub(super) mod scan;
+pub(super) mod scan_blocks;
 pub(super) mod util;
 pub(super) mod utxo;

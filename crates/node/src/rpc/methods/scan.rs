@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lode_primitives::Amount;
+use lode_coins::Coin;
+use lode_primitives::{Amount, ScriptBuf};
 use serde_json::{Value, json};
 
 use super::blockchain::read_failed;
@@ -32,6 +33,21 @@ pub(crate) const METHODS: &[Method] = &[Method {
     run: Run::Work(scan),
 }];
 
+/// The scripts that `objects` name, each with the words it was given in.
+pub(super) fn scanned_scripts(
+    coin: &Coin,
+    objects: &[Value],
+) -> Result<HashMap<ScriptBuf, String>, RpcError> {
+    let script = |object: &Value| {
+        let text = expect_text(object.get("desc").unwrap_or(object))?;
+        let script = descriptor::to_script(coin, text).ok_or_else(|| {
+            RpcError::not_found(format!("{text}: only addr(ADDRESS) and raw(HEX) descriptors are known"))
+        })?;
+        Ok((script, text.to_owned()))
+    };
+    objects.iter().map(script).collect()
+}
+
 fn scan(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
     match params.required_text(0)? {
         "start" => {}
@@ -39,14 +55,10 @@ fn scan(node: &Arc<Node>, params: &Params) -> Result<Value, RpcError> {
         "abort" => return Ok(false.into()),
         other => return Err(RpcError::parameter(format!("Invalid action '{other}'"))),
     }
-    let mut scripts = HashMap::new();
-    for object in params.array(1).unwrap_or_default() {
-        let text = expect_text(object.get("desc").unwrap_or(object))?;
-        let script = descriptor::to_script(node.coin, text).ok_or_else(|| {
-            RpcError::not_found(format!("{text}: only addr(ADDRESS) and raw(HEX) descriptors are known"))
-        })?;
-        scripts.insert(script, text.to_owned());
-    }
+    let objects = params
+        .array(1)
+        .ok_or_else(|| RpcError::misc("scanobjects argument is required for the start action"))?;
+    let scripts = scanned_scripts(node.coin, objects)?;
     // The snapshot is read without the lock: blocks go on being connected meanwhile.
     let (set, tip, height) = {
         let mut state = node.write();
