@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
+use bitcoin::bip32::{ChildNumber, Fingerprint, Xpub};
 use lode_coins::Coin;
 use lode_primitives::ScriptBuf;
 use miniscript::descriptor::DescriptorType;
-use miniscript::{DefiniteDescriptorKey, Descriptor, DescriptorPublicKey};
+use miniscript::{DefiniteDescriptorKey, Descriptor, DescriptorPublicKey, ForEachKey as _};
 
 use crate::AddressKind;
 
@@ -149,7 +150,21 @@ fn parse(text: &str) -> Result<Descriptor<DescriptorPublicKey>, DescriptorError>
         }
     })?;
     parsed.sanity_check().map_err(|error| malformed(error.to_string()))?;
+    let sound = |key: &DescriptorPublicKey| match key {
+        DescriptorPublicKey::XPub(key) => is_sound(&key.xkey),
+        DescriptorPublicKey::MultiXPub(key) => is_sound(&key.xkey),
+        DescriptorPublicKey::Single(_) => true,
+    };
+    if !parsed.for_each_key(sound) {
+        return Err(malformed("an extended key without a parent says that it has one".to_owned()));
+    }
     Ok(parsed)
+}
+
+/// A key at depth 0 has no parent and no number (BIP32).
+fn is_sound(key: &Xpub) -> bool {
+    let first = ChildNumber::Normal { index: 0 };
+    key.depth > 0 || (key.parent_fingerprint == Fingerprint::default() && key.child_number == first)
 }
 
 /// As much of a descriptor as shows which it is, and no key of it.
@@ -202,6 +217,6 @@ pub fn xpub_descriptors(
     };
     let kind = kind.or(told).ok_or(DescriptorError::NoKind)?;
     bytes[..4].copy_from_slice(if main { &[0x04, 0x88, 0xb2, 0x1e] } else { &[0x04, 0x35, 0x87, 0xcf] });
-    let xpub = bitcoin::bip32::Xpub::decode(&bytes).map_err(|_| bad())?;
+    let xpub = Xpub::decode(&bytes).ok().filter(is_sound).ok_or_else(bad)?;
     Ok(kind.descriptors("", &xpub).into_iter().zip([false, true]).collect())
 }

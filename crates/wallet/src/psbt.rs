@@ -4,6 +4,7 @@ use bitcoin::base64::Engine as _;
 use bitcoin::base64::prelude::BASE64_STANDARD;
 use bitcoin::psbt::Psbt;
 use lode_primitives::{Amount, Decode as _, Encode as _, OutPoint, Transaction, TxOut, Txid};
+use lode_script::{ScriptKind, build, classify};
 use miniscript::psbt::PsbtExt as _;
 use secp256k1::SECP256K1;
 
@@ -61,6 +62,7 @@ pub fn read_psbt(bytes: &[u8]) -> Result<Psbt, WalletError> {
     };
     let psbt = Psbt::deserialize(&to_version_0(binary)?).map_err(bad)?;
     for (index, (input, told)) in psbt.unsigned_tx.input.iter().zip(&psbt.inputs).enumerate() {
+        scripts_fit(&psbt, index)?;
         let Some(previous) = &told.non_witness_utxo else { continue };
         let output = previous.output.get(input.previous_output.vout as usize);
         let fits = previous.compute_txid() == input.previous_output.txid
@@ -73,6 +75,32 @@ pub fn read_psbt(bytes: &[u8]) -> Result<Psbt, WalletError> {
         }
     }
     Ok(psbt)
+}
+
+/// What BIP174 has a signer check: the redeem script and the witness script of input `index` are those that its output
+/// commits to, and an input without witness brings the whole transaction along, since its signature commits to no amount.
+fn scripts_fit(psbt: &Psbt, index: usize) -> Result<(), WalletError> {
+    let told = &psbt.inputs[index];
+    let Some(output) = spent_output(psbt, index)? else { return Ok(()) };
+    let wrong = |what: &str| WalletError::Psbt(format!("input {index}: {what}"));
+    let mut script = output.script_pubkey;
+    if let Some(redeem) = &told.redeem_script {
+        if script != build::p2sh_of(redeem.as_bytes()) {
+            return Err(wrong("its redeem script is not the one that its output commits to"));
+        }
+        script = redeem.to_bytes();
+    }
+    if let Some(witness) = &told.witness_script
+        && script != build::p2wsh_of(witness.as_bytes())
+    {
+        return Err(wrong("its witness script is not the one that its output commits to"));
+    }
+    let kind = classify(&script);
+    let may_have_witness = kind.name().starts_with("witness") || matches!(kind, ScriptKind::ScriptHash(_));
+    if told.non_witness_utxo.is_none() && !may_have_witness {
+        return Err(wrong("it has no witness, so it must bring the whole transaction that it spends from"));
+    }
+    Ok(())
 }
 
 impl Wallet {
@@ -92,7 +120,7 @@ impl Wallet {
             })?;
             let previous = foreign(&previous.tx)?;
             let output = previous.output[coin.outpoint.vout as usize].clone();
-            if lode_script::classify(&coin.script).name().starts_with("witness")
+            if classify(&coin.script).name().starts_with("witness")
                 || self.keychains[coin.key.keychain].kind() == Some(crate::AddressKind::Nested)
             {
                 psbt.inputs[index].witness_utxo = Some(output);

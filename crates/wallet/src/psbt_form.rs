@@ -2,8 +2,8 @@
 //! parts. The library that signs knows the first; what comes in the second is put into the first here, and so goes out.
 
 use lode_primitives::{
-    Amount, DecodeError, Encode as _, OutPoint, Reader, SEQUENCE_FINAL, Transaction, TxIn, TxOut, Txid,
-    Witness, encode_bytes,
+    Amount, Decode as _, DecodeError, Encode as _, Form, OutPoint, Reader, SEQUENCE_FINAL, Transaction, TxIn,
+    TxOut, Txid, Witness, encode_bytes,
 };
 
 use crate::WalletError;
@@ -99,9 +99,13 @@ pub(crate) fn to_version_0(bytes: &[u8]) -> Result<Vec<u8>, WalletError> {
             if GLOBAL_KEYS.iter().any(|key| global.get(*key).is_some()) {
                 return Err(bad("version 0 with fields of version 2"));
             }
-            // The maps of inputs and outputs follow; the library counts them by the transaction.
-            while let Ok(map) = read() {
-                if IN_KEYS.iter().any(|key| map.get(*key).is_some()) {
+            // The maps of inputs and outputs follow, as many as the transaction has.
+            let tx = global.get(0).ok_or_else(|| bad("version 0 without an unsigned transaction"))?;
+            let tx = Transaction::from_bytes(tx, Form::default()).map_err(bad)?;
+            let inputs = tx.inputs.iter().map(|_| &IN_KEYS[..]);
+            for keys in inputs.chain(tx.outputs.iter().map(|_| &OUT_KEYS[..])) {
+                let map = read()?;
+                if keys.iter().any(|key| map.get(*key).is_some()) {
                     return Err(bad("version 0 with fields of version 2"));
                 }
             }

@@ -1,12 +1,13 @@
 //! The vectors that the BIPs publish.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
-use lode_primitives::{Amount, Decode as _, Transaction, TxOut, hash160};
-use lode_script::{SighashType, TxSighashes, build, sign};
-use lode_wallet::{AddressKind, Seed, read_psbt, xpub_descriptors};
+use lode_primitives::{Amount, Decode as _, Encode as _, Transaction, TxOut, hash160};
+use lode_script::{Flags, SighashType, TxSighashes, build, sign, verify_input};
+use lode_wallet::{AddressKind, Seed, read_psbt, watch_descriptors, xpub_descriptors};
 use secp256k1::SECP256K1;
 use serde_json::Value;
 
@@ -47,7 +48,8 @@ fn bip39_words_to_seeds() {
 
 #[test]
 fn bip32_seeds_to_keys() {
-    for vector in list(&data(include_str!("../vectors/bip32.json"))) {
+    let vectors = data(include_str!("../vectors/bip32.json"));
+    for vector in list(&vectors["chains"]) {
         let seed = hex::decode(vector["seed"].as_str().unwrap()).unwrap();
         let master = Xpriv::new_master(NetworkKind::Main, &seed).unwrap();
         for key in list(&vector["keys"]) {
@@ -57,6 +59,14 @@ fn bip32_seeds_to_keys() {
             assert_eq!(Xpub::from_priv(SECP256K1, &xprv).to_string(), key["xpub"].as_str().unwrap());
         }
     }
+    let main = lode_coins::find("bitcoin", "main").unwrap();
+    for invalid in list(&vectors["invalid"]) {
+        let key = invalid["key"].as_str().unwrap();
+        // Private ones are read nowhere, sound or not.
+        assert!(xpub_descriptors(key, Some(AddressKind::Segwit), main).is_err(), "{invalid}");
+        assert!(watch_descriptors(&[format!("wpkh({key}/0/*)")]).is_err(), "{invalid}");
+    }
+    assert_eq!((list(&vectors["chains"]).len(), list(&vectors["invalid"]).len()), (4, 16));
 }
 
 /// BIP84's and BIP86's own addresses; BIP49's is on its test network; BIP44 publishes none, its are those that every
@@ -80,20 +90,45 @@ fn bip44_49_84_86_words_to_addresses() {
     assert_eq!(wallet.new_address(Some(AddressKind::Nested)).unwrap(), "2Mww8dCYPUpKHofjgcXcBCEGmniw9CoaiD2");
 }
 
-/// BIP84's account key, as it is published, watches the same addresses as the words make; change too.
+/// The account keys of BIP84, BIP86 and BIP49, as they are published, watch the addresses that those publish; change
+/// too.
 #[test]
-fn bip84_account_key_watches() {
+fn bip49_84_86_account_keys_watch() {
     let main = lode_coins::find("bitcoin", "main").unwrap();
     let zpub = "zpub6rFR7y4Q2AijBEqTUquhVz398htDFrtymD9xYYfG1m4wAcvPhXNfE3EfH1r1ADqtfSdVCToUG868RvUUkgDKf31mGDtKsAYz2oz2AGutZYs";
     let [receive, change] = <[_; 2]>::try_from(xpub_descriptors(zpub, None, main).unwrap()).unwrap();
     assert!(receive.0.starts_with("wpkh(xpub6C") && receive.0.contains("/0/*") && !receive.1);
     assert!(change.0.contains("/1/*") && change.1);
-    let descriptor = miniscript::Descriptor::<miniscript::DescriptorPublicKey>::from_str(&change.0).unwrap();
-    let script = descriptor.at_derivation_index(0).unwrap().script_pubkey();
+    let addresses = |coin: &lode_coins::Coin, pair: &[(String, bool)]| -> Vec<String> {
+        let at = |text: &str, index| {
+            let descriptor =
+                miniscript::Descriptor::<miniscript::DescriptorPublicKey>::from_str(text).unwrap();
+            let script = descriptor.at_derivation_index(index).unwrap().script_pubkey();
+            coin.script_to_address(script.as_bytes()).unwrap()
+        };
+        vec![at(&pair[0].0, 0), at(&pair[0].0, 1), at(&pair[1].0, 0)]
+    };
     assert_eq!(
-        main.script_to_address(script.as_bytes()).unwrap(),
-        "bc1q8c6fshw2dlwun7ekn9qwf37cu2rn755upcp6el"
+        addresses(main, &[receive, change]),
+        [
+            "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu",
+            "bc1qnjg0jd8228aq7egyzacy8cys3knf9xvrerkf9g",
+            "bc1q8c6fshw2dlwun7ekn9qwf37cu2rn755upcp6el"
+        ]
     );
+    let xpub = "xpub6BgBgsespWvERF3LHQu6CnqdvfEvtMcQjYrcRzx53QJjSxarj2afYWcLteoGVky7D3UKDP9QyrLprQ3VCECoY49yfdDEHGCtMMj92pReUsQ";
+    assert_eq!(
+        addresses(main, &xpub_descriptors(xpub, Some(AddressKind::Taproot), main).unwrap()),
+        [
+            "bc1p5cyxnuxmeuwuvkwfem96lqzszd02n6xdcjrs20cac6yqjjwudpxqkedrcr",
+            "bc1p4qhjn9zdvkux4e44uhx8tc55attvtyu358kutcqkudyccelu0was9fqzwh",
+            "bc1p3qkhfews2uk44qtvauqyr2ttdsw7svhkl9nkm9s9c3x4ax5h60wqwruhk7"
+        ]
+    );
+    let test = lode_coins::find("bitcoin", "testnet4").unwrap();
+    let upub = "upub5EFU65HtV5TeiSHmZZm7FUffBGy8UKeqp7vw43jYbvZPpoVsgU93oac7Wk3u6moKegAEWtGNF8DehrnHtv21XXEMYRUocHqguyjknFHYfgY";
+    let nested = addresses(test, &xpub_descriptors(upub, None, test).unwrap());
+    assert_eq!(nested[0], "2Mww8dCYPUpKHofjgcXcBCEGmniw9CoaiD2");
     let error = xpub_descriptors(zpub, None, lode_coins::find("bitcoin", "regtest").unwrap()).unwrap_err();
     assert!(error.to_string().contains("not an extended public key of this coin and network"));
     let bare = xpub_descriptors(
@@ -104,19 +139,86 @@ fn bip84_account_key_watches() {
     assert!(bare.unwrap_err().to_string().contains("--kind"));
 }
 
+fn psbt_bytes(vector: &Value) -> Vec<u8> {
+    hex::decode(vector["hex"].as_str().unwrap()).unwrap()
+}
+
+/// All that BIP174 publishes: what is a PSBT and what is not, and what each role makes of one.
 #[test]
 fn bip174_what_is_a_psbt_and_what_is_not() {
     let vectors = data(include_str!("../vectors/bip174.json"));
     for vector in list(&vectors["valid"]) {
-        let bytes = hex::decode(vector.as_str().unwrap()).unwrap();
-        let psbt = read_psbt(&bytes).unwrap();
-        assert_eq!(psbt.serialize(), bytes);
+        let bytes = psbt_bytes(vector);
+        let psbt = read_psbt(&bytes).unwrap_or_else(|error| panic!("{}: {error}", vector["case"]));
+        assert_eq!(psbt.serialize(), bytes, "{}", vector["case"]);
         assert_eq!(read_psbt(psbt.to_string().as_bytes()).unwrap(), psbt);
     }
     for vector in list(&vectors["invalid"]) {
-        let bytes = hex::decode(vector.as_str().unwrap()).unwrap();
-        assert!(read_psbt(&bytes).is_err(), "{vector}");
+        assert!(read_psbt(&psbt_bytes(vector)).is_err(), "{}", vector["case"]);
     }
+    assert_eq!((list(&vectors["valid"]).len(), list(&vectors["invalid"]).len()), (10, 20));
+}
+
+#[test]
+fn bip174_signing_combining_and_finishing() {
+    let vectors = data(include_str!("../vectors/bip174.json"));
+    let master: Xpriv = vectors["steps"]["master"].as_str().unwrap().parse().unwrap();
+    // What does not fit together gets no signature.
+    for vector in list(&vectors["not_to_be_signed"]) {
+        assert!(read_psbt(&psbt_bytes(vector)).is_err(), "{}", vector["case"]);
+    }
+    let step = |name: &str| hex::decode(vectors["steps"][name].as_str().unwrap()).unwrap();
+    // Two signers, each with two of the keys.
+    let keys_at = |paths: [&str; 2]| -> HashMap<bitcoin::PublicKey, bitcoin::PrivateKey> {
+        let key = |path: &str| {
+            let path: DerivationPath = path.parse().unwrap();
+            let key = master.derive_priv(SECP256K1, &path).unwrap().to_priv();
+            (key.public_key(SECP256K1), key)
+        };
+        paths.map(key).into()
+    };
+    let signed_by = |paths| {
+        let mut psbt = read_psbt(&step("with_sighash")).unwrap();
+        let _ = psbt.sign(&keys_at(paths), SECP256K1); // the other inputs' keys are missing
+        psbt
+    };
+    let mut first = signed_by(["m/0h/0h/0h", "m/0h/0h/2h"]);
+    let second = signed_by(["m/0h/0h/1h", "m/0h/0h/3h"]);
+    assert_eq!(first, read_psbt(&step("signed_by_first")).unwrap());
+    assert_eq!(second, read_psbt(&step("signed_by_second")).unwrap());
+    first.combine(second).unwrap();
+    assert_eq!(first, read_psbt(&step("combined")).unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let coin = lode_coins::find("bitcoin", "testnet4").unwrap();
+    let wallet = wallet_of(WORDS, directory.path(), "any", coin, 20);
+    let tx = wallet.finish_psbt(&mut first).unwrap().expect("all signatures are there");
+    assert_eq!(hex::encode(tx.to_bytes()), vectors["steps"]["extracted"].as_str().unwrap());
+    assert_eq!(first, read_psbt(&step("finalized")).unwrap());
+    let mut unknown = read_psbt(&step("unknown_1")).unwrap();
+    unknown.combine(read_psbt(&step("unknown_2")).unwrap()).unwrap();
+    assert_eq!(unknown, read_psbt(&step("unknown_combined")).unwrap());
+}
+
+/// All that BIP370 publishes: what is a PSBT of version 2 and what is not, and which lock time its inputs agree on.
+#[test]
+fn bip370_what_is_a_psbt_of_version_2_and_what_is_not() {
+    let vectors = data(include_str!("../vectors/bip370.json"));
+    for vector in list(&vectors["invalid"]) {
+        assert!(read_psbt(&psbt_bytes(vector)).is_err(), "{}", vector["case"]);
+    }
+    for vector in list(&vectors["valid"]) {
+        let psbt =
+            read_psbt(&psbt_bytes(vector)).unwrap_or_else(|error| panic!("{}: {error}", vector["case"]));
+        assert_eq!((psbt.inputs.len(), psbt.outputs.len()), (1, 2), "{}", vector["case"]);
+        assert_eq!(read_psbt(&psbt.serialize()).unwrap(), psbt);
+    }
+    for vector in list(&vectors["lock_times"]) {
+        let psbt = read_psbt(&psbt_bytes(vector));
+        let agreed = psbt.ok().map(|psbt| u64::from(psbt.unsigned_tx.lock_time.to_consensus_u32()));
+        assert_eq!(agreed, vector["lock_time"].as_u64(), "{}", vector["case"]);
+    }
+    let count = |name: &str| list(&vectors[name]).len();
+    assert_eq!((count("invalid"), count("valid"), count("lock_times")), (24, 13, 10));
 }
 
 /// The secret key behind `hex`.
@@ -158,12 +260,66 @@ fn bip143_signatures() {
     }
 }
 
-/// BIP340's first vector, whose auxiliary randomness is zero, as the wallet's always is.
+/// Every transaction that BIP143 publishes passes, and with another amount none does.
 #[test]
-fn bip340_signature() {
-    let keypair = secret(&format!("{:064x}", 3)).keypair(SECP256K1);
-    assert_eq!(
-        hex::encode_upper(sign::schnorr([0; 32], &keypair, SighashType::DEFAULT)),
-        "E907831F80848D1069A5371B402410364BDF1C5F8307B0084C55F1CE2DCA821525F66A4A85EA8B71E482A74F382D2CE5EBEEE8FDB2172F477DF4900D310536C0"
-    );
+fn bip143_transactions() {
+    let vectors = data(include_str!("../vectors/bip143.json"));
+    let form = lode_primitives::Form { witness: true, data: false, multiplier: false };
+    for vector in list(&vectors) {
+        let tx =
+            Transaction::from_bytes(&hex::decode(vector["tx"].as_str().unwrap()).unwrap(), form).unwrap();
+        let spent = |more: i64| -> Vec<TxOut> {
+            let output = |spent: &Value| TxOut {
+                value: Amount::from_sat(spent["sat"].as_i64().unwrap() + more),
+                script_pubkey: hex::decode(spent["script"].as_str().unwrap()).unwrap(),
+            };
+            list(&vector["spent"]).iter().map(output).collect()
+        };
+        let passes = |spent: &[TxOut], index| {
+            verify_input(&TxSighashes::new(&tx, spent), index, Flags::STANDARD, None).is_ok()
+                || verify_input(&TxSighashes::new(&tx, spent), index, Flags::MANDATORY, None).is_ok()
+        };
+        for (index, input) in tx.inputs.iter().enumerate() {
+            assert!(passes(&spent(0), index), "{} input {index}", vector["case"]);
+            assert_eq!(
+                passes(&spent(1), index),
+                input.witness.0.is_empty(),
+                "{} input {index}",
+                vector["case"]
+            );
+        }
+    }
+    assert_eq!(list(&vectors).len(), 8);
+}
+
+/// All of BIP340's vectors but four, whose messages are not 32 bytes long: what Bitcoin signs always is. The wallet's
+/// auxiliary randomness is zero, as the first vector's; the next three show the library that it signs with.
+#[test]
+fn bip340_signatures() {
+    let vectors = data(include_str!("../vectors/bip340.json"));
+    let (mut signed, mut verified, mut other_lengths) = (0, 0, 0);
+    for vector in list(&vectors) {
+        let bytes = |name: &str| hex::decode(vector[name].as_str().unwrap()).unwrap();
+        let Ok(message) = <[u8; 32]>::try_from(bytes("message")) else {
+            other_lengths += 1;
+            continue;
+        };
+        let message = secp256k1::Message::from_digest(message);
+        let key = secp256k1::XOnlyPublicKey::from_slice(&bytes("public_key"));
+        let signature = secp256k1::schnorr::Signature::from_slice(&bytes("signature")).unwrap();
+        let passes = key.is_ok_and(|key| SECP256K1.verify_schnorr(&signature, &message, &key).is_ok());
+        assert_eq!(passes, vector["verification_result"] == "TRUE", "{vector}");
+        verified += 1;
+        let Ok(secret) = secp256k1::SecretKey::from_slice(&bytes("secret_key")) else { continue };
+        let keypair = secret.keypair(SECP256K1);
+        assert_eq!(keypair.x_only_public_key().0.serialize().to_vec(), bytes("public_key"));
+        let aux: [u8; 32] = bytes("aux_rand").try_into().unwrap();
+        assert_eq!(SECP256K1.sign_schnorr_with_aux_rand(&message, &keypair, &aux), signature, "{vector}");
+        if aux == [0; 32] {
+            let ours = sign::schnorr(*message.as_ref(), &keypair, SighashType::DEFAULT);
+            assert_eq!(ours, bytes("signature"));
+        }
+        signed += 1;
+    }
+    assert_eq!((signed, verified, other_lengths), (4, 15, 4));
 }
