@@ -9,7 +9,7 @@
 //! - `engine`: who is asked for what, and who lies, with a file each for what peers owe, for rounds of filter headers,
 //!   for disputes and for jobs; `judge`: by what a lie about a filter is told;
 //! - `client`: the thread that drives the engine, and the handle;
-//! - [`watch`]: a list of scripts, and what was found of them; [`proof`]: payment proofs; [`risk`]: section 11 of the Bitcoin paper.
+//! - [`fees`]: what to pay, as far as blocks tell; [`watch`]: a list of scripts, and what was found of them; [`proof`]: payment proofs; [`risk`]: section 11 of the Bitcoin paper.
 //!
 //! # What is trusted
 //! The chain with the most work that any peer shows is taken for the right one, each header having been checked as a
@@ -18,6 +18,7 @@
 
 mod client;
 mod engine;
+pub mod fees;
 mod judge;
 pub mod proof;
 pub mod risk;

@@ -58,6 +58,15 @@ impl At {
         Ok(lode_coins::find(&self.coin, &self.network)?)
     }
 
+    /// The flags that lead another command to the same chain.
+    fn flags(&self) -> String {
+        let mut flags = format!("--coin {} --network {}", self.coin, self.network);
+        if let Some(dir) = &self.data_dir {
+            flags += &format!(" --data-dir {}", dir.display());
+        }
+        flags
+    }
+
     fn directory(&self) -> anyhow::Result<PathBuf> {
         let data_dir = self.data_dir.clone().map_or_else(default_data_dir, Ok)?;
         Ok(light_directory(self.coin()?, &data_dir))
@@ -126,10 +135,15 @@ fn script_of(coin: &Coin, text: &str) -> anyhow::Result<ScriptBuf> {
     let body = text.split_once('#').map_or(text, |(body, _)| body);
     let inner = |name: &str| body.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
     if let Some(hex) = inner("raw") {
-        return hex::decode(hex).with_context(|| format!("{text:?} holds no hex"));
+        return hex::decode(hex)
+            .with_context(|| format!("cannot watch {text:?}: raw(...) takes the hex of a script"));
     }
     let address = inner("addr").unwrap_or(body);
-    coin.address_to_script(address).with_context(|| format!("cannot watch {text:?}"))
+    coin.address_to_script(address).with_context(|| {
+        format!(
+            "cannot watch {text:?}: --watch takes an address of {coin}, addr(ADDRESS) or raw(HEX of a script)"
+        )
+    })
 }
 
 /// Syncs, watches and follows the chain, until told to stop or, with `--once`, until all is done.
@@ -290,10 +304,7 @@ fn payments(at: &At) -> anyhow::Result<ExitCode> {
     let (coin, directory) = (at.coin()?, at.directory()?);
     let list = WatchList::open(coin, &directory)?;
     if list.is_empty() {
-        println!(
-            "nothing is watched here; begin with: lode light --coin {} --network {} --watch ADDRESS",
-            at.coin, at.network
-        );
+        println!("nothing is watched here; begin with: lode light {} --watch ADDRESS", at.flags());
         return Ok(ExitCode::SUCCESS);
     }
     let tip = read_headers(coin, &directory)?.height();
@@ -334,7 +345,12 @@ fn prove(args: &ProveArgs) -> anyhow::Result<ExitCode> {
         found.block,
         found.height
     );
-    println!("Whoever has the headers checks it with: lode light verify {}", path.display());
+    println!(
+        "Whoever has the headers checks it with: lode light verify --coin {} --network {} {}",
+        coin.name,
+        coin.network,
+        path.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -378,8 +394,12 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
     let proof = Proof::read(&bytes)?;
-    let headers = read_headers(coin, &directory)
-        .context("there are no headers to check it against; fetch them with `lode light --once`")?;
+    let headers = read_headers(coin, &directory).with_context(|| {
+        format!(
+            "there are no headers to check it against; fetch them with `lode light {} --once`",
+            args.at.flags()
+        )
+    })?;
     let shown = proof.verify(&headers)?;
     println!("The proof holds: transaction {} is in block {}.", shown.txid, shown.block);
     for (vout, output) in shown.transaction.outputs.iter().enumerate() {

@@ -7,6 +7,7 @@ use bip39::Mnemonic;
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv, Xpub};
 use lode_coins::Coin;
+use lode_script::ScriptKind;
 use rand::RngCore as _;
 use secp256k1::SECP256K1;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,17 @@ impl AddressKind {
             (true, true) => &[Self::Segwit, Self::Taproot, Self::Nested, Self::Legacy],
             (true, false) => &[Self::Segwit, Self::Nested, Self::Legacy],
             (false, _) => &[Self::Legacy],
+        }
+    }
+
+    /// Which kind an output script looks like, whosever it is. A script hash may hold anything.
+    pub(crate) fn of_script(script: &[u8]) -> Option<Self> {
+        match lode_script::classify(script) {
+            ScriptKind::PubKeyHash(_) => Some(Self::Legacy),
+            ScriptKind::ScriptHash(_) => Some(Self::Nested),
+            ScriptKind::WitnessV0KeyHash(_) => Some(Self::Segwit),
+            ScriptKind::WitnessV1Taproot(_) => Some(Self::Taproot),
+            _ => None,
         }
     }
 

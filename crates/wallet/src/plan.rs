@@ -106,8 +106,9 @@ impl Wallet {
                 if payments.is_empty() {
                     return Err(WalletError::Nothing("nobody to pay".to_owned()));
                 }
-                let task = self.task(rule, &payments, Vec::new())?;
-                self.plan_task(task, payments, Vec::new(), coins, None)
+                let change = self.change_key(&payments)?;
+                let task = self.task(rule, &payments, Vec::new(), change)?;
+                self.plan_task(task, payments, Vec::new(), coins, change)
             }
         }
     }
@@ -239,7 +240,8 @@ impl Wallet {
         // What comes into a replacement beside the old inputs must be in a block (BIP125, rule 2).
         let mut coins = self.spendable(&[])?;
         coins.retain(|coin| coin.height.is_some() && coin.outpoint.txid != *txid);
-        let task = self.task(rule, &payments, self.candidates(&fixed)?)?;
+        let change = change.map_or_else(|| self.change_key(&payments), Ok)?;
+        let task = self.task(rule, &payments, self.candidates(&fixed)?, change)?;
         let mut plan = self.plan_task(task, payments, fixed, coins, change)?;
         plan.replaces = Some(*txid);
         Ok(plan)
@@ -350,8 +352,22 @@ impl Wallet {
         }
     }
 
-    /// Change goes to the first kind the wallet has, unless told otherwise; where it has no keychain for change (a
-    /// single watched descriptor), to the one for receiving.
+    /// A new key for change. Change looks like what is paid, so that nobody sees which output is which: it goes to the
+    /// kind of address that is paid to, the cheapest to spend where there are several; where the wallet has none of
+    /// these, to the first kind it has.
+    fn change_key(&self, payments: &[Payment]) -> Result<KeyRef, WalletError> {
+        let paid = |kind: AddressKind| {
+            payments.iter().any(|payment| AddressKind::of_script(&payment.output.script_pubkey) == Some(kind))
+        };
+        let alike = [AddressKind::Taproot, AddressKind::Segwit, AddressKind::Nested, AddressKind::Legacy]
+            .into_iter()
+            .filter(|kind| paid(*kind))
+            .find_map(|kind| self.change_keychain(Some(kind)).ok());
+        Ok(self.next_key(alike.map_or_else(|| self.change_keychain(None), Ok)?))
+    }
+
+    /// The keychain for change of this kind, or of the first kind the wallet has; where there is none for change (a single
+    /// watched descriptor), the one for receiving.
     fn change_keychain(&self, kind: Option<AddressKind>) -> Result<usize, WalletError> {
         self.keychain_for(kind, true).or_else(|_| self.keychain_for(kind, false))
     }
@@ -365,9 +381,14 @@ impl Wallet {
         KeyRef { keychain, index: self.next_index(keychain) }
     }
 
-    fn task(&self, rule: FeeRule, payments: &[Payment], fixed: Vec<Candidate>) -> Result<Task, WalletError> {
-        let keychain = self.change_keychain(None)?;
-        let script = self.script_at(self.next_key(keychain));
+    fn task(
+        &self,
+        rule: FeeRule,
+        payments: &[Payment],
+        fixed: Vec<Candidate>,
+        change: KeyRef,
+    ) -> Result<Task, WalletError> {
+        let (keychain, script) = (change.keychain, self.script_at(change));
         let change = TxOut { value: Amount::ZERO, script_pubkey: script };
         let target = Amount::checked_sum(payments.iter().map(|payment| payment.output.value))
             .filter(|sum| sum.is_money(self.coin.max_money))
@@ -385,14 +406,14 @@ impl Wallet {
         })
     }
 
-    /// Chooses coins for `task` and puts the transaction together; change goes to `change`, or to a new key.
+    /// Chooses coins for `task` and puts the transaction together; change goes to `change`.
     fn plan_task(
         &self,
         task: Task,
         mut payments: Vec<Payment>,
         fixed: Vec<Coin>,
         coins: Vec<Coin>,
-        change: Option<KeyRef>,
+        change: KeyRef,
     ) -> Result<Plan, WalletError> {
         let choice = task.choose(&self.candidates(&coins)?).map_err(|short| match short {
             Short::Funds { fee } => self.too_little(Amount::from_sat(task.target), fee),
@@ -401,12 +422,8 @@ impl Wallet {
         let mut spent = fixed;
         spent.extend(choice.taken.iter().map(|&at| coins[at].clone()));
         if let Some(value) = choice.change {
-            let key = match change {
-                Some(key) => key,
-                None => self.next_key(self.change_keychain(None)?),
-            };
-            let output = TxOut { value: Amount::from_sat(value), script_pubkey: self.script_at(key) };
-            payments.push(Payment { output, own: Some(key) });
+            let output = TxOut { value: Amount::from_sat(value), script_pubkey: self.script_at(change) };
+            payments.push(Payment { output, own: Some(change) });
         }
         Ok(self.assemble(spent, payments, choice.weight))
     }

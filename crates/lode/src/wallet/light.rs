@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use lode_coins::Coin;
-use lode_light::{LightClient, LightError, LightOptions};
+use lode_light::{LightClient, LightError, LightOptions, fees};
 use lode_primitives::{BlockHash, Height, ScriptBuf, Transaction, Txid};
 use lode_wallet::{BlockRef, ChainBlock, FeeHint, FeeRate, Source, SourceError};
 use tokio::runtime::Runtime;
 
+use super::send::PATIENT_BLOCKS;
 use crate::light::light_directory;
 
 /// Without any progress of the headers for so long, the command gives up.
@@ -104,9 +105,20 @@ impl Source for LightSource {
         Ok(())
     }
 
-    fn fee_hint(&mut self, _blocks: u16) -> Result<FeeHint, SourceError> {
-        let least = FeeRate::from_sat_per_kvb(self.client.coin().min_relay_fee.to_sat().unsigned_abs());
-        let told = self.runtime.block_on(self.client.fee_floor()).map(FeeRate::from_sat_per_kvb);
-        Ok(FeeHint { estimate: None, floor: told.unwrap_or(least).max(least) })
+    /// What the last blocks tell ([`fees`]), for want of a mempool.
+    fn fee_hint(&mut self, blocks: u16) -> Result<FeeHint, SourceError> {
+        let least = self.client.coin().min_relay_fee.to_sat().unsigned_abs();
+        let floor = self.runtime.block_on(self.client.fee_floor()).map_or(least, |told| told.max(least));
+        let tip = self.client.status().tip.height;
+        let mut recent = Vec::new();
+        for height in (tip + 1).saturating_sub(fees::BLOCKS)..=tip {
+            let hash = self.client.block_hash(height).ok_or_else(|| failed(LightError::Gone(height)))?;
+            // One that cannot be read, an extension block say, tells nothing.
+            recent.extend(self.client.block(hash).ok().map(|block| (height, block)));
+        }
+        let recent = recent.iter().map(|(height, block)| (*height, block.as_ref()));
+        let estimate = fees::estimate(self.client.coin(), recent, floor, blocks >= PATIENT_BLOCKS);
+        let rate = FeeRate::from_sat_per_kvb;
+        Ok(FeeHint { estimate: estimate.map(rate), floor: rate(floor) })
     }
 }

@@ -62,7 +62,7 @@ pub(crate) struct Place {
     /// Log in as this user; the password comes from LODE_RPC_PASSWORD or --rpc-password-file
     #[arg(long, value_name = "USER", global = true)]
     rpc_user: Option<String>,
-    /// A file with the password in its first line
+    /// A file with that user's password in its first line
     #[arg(long, value_name = "FILE", global = true)]
     rpc_password_file: Option<PathBuf>,
     /// Ask no node: what was known at the last look
@@ -201,6 +201,10 @@ impl Place {
     }
 
     fn client(&self, coin: &Coin) -> anyhow::Result<RpcClient> {
+        // A flag that all commands share cannot name another as its condition.
+        if self.rpc_password_file.is_some() && self.rpc_user.is_none() {
+            bail!("--rpc-password-file without --rpc-user: whose password is it?");
+        }
         let login = Login {
             user: self.rpc_user.as_deref(),
             password_file: self.rpc_password_file.as_deref(),

@@ -15,7 +15,7 @@ use super::show;
 /// Blocks within which a payment is meant to be mined, unless told otherwise.
 const BLOCKS: u16 = 6;
 /// Blocks that a gathering may wait: its fee is the lowest that a node can tell.
-const PATIENT_BLOCKS: u16 = 144;
+pub(super) const PATIENT_BLOCKS: u16 = 144;
 
 /// What says how much to pay for being mined.
 #[derive(clap::Args)]

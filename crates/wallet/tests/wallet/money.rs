@@ -54,6 +54,13 @@ fn every_coin_and_every_kind_of_address_both_ways() {
                 "{coin}: the size was foreseen"
             );
             assert_eq!(tx.data.is_some(), coin.form.data);
+            // Change looks like what is paid.
+            let change = plan.payments.iter().find(|payment| payment.own.is_some()).unwrap();
+            let paid = script(coin, &to);
+            assert_eq!(
+                lode_script::classify(&change.output.script_pubkey).name(),
+                lode_script::classify(&paid).name()
+            );
             anna.send(&tx, &mut chain).unwrap();
             sent += each / 3;
             // Change that waits may be spent on, as the next round does; others' payments not before a block.
