@@ -134,9 +134,11 @@ async fn a_liar_who_comes_last() {
 async fn a_chain_with_less_work_and_a_proof_from_it() {
     let (world, honest) = world().await;
     // So far behind that it is not worth storing.
-    let long = World::short(260, 998);
-    let (winner, loser) =
-        (FakePeer::start(&long, Lie::None).await, FakePeer::start(&World::short(3, 997), Lie::None).await);
+    let long = World::short(common::regtest(), 260, 998);
+    let (winner, loser) = (
+        FakePeer::start(&long, Lie::None).await,
+        FakePeer::start(&World::short(common::regtest(), 3, 997), Lie::None).await,
+    );
     let dir = tempfile::tempdir().unwrap();
     let client = client(dir.path(), honest.address).await;
     until(&client, "synced", |status| status.synced && status.tip.height == world.height()).await;

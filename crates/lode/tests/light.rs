@@ -10,14 +10,20 @@ use lode_testkit::{Daemon, Peer, peer};
 use running::{ADDRESS, Node, refused};
 use serde_json::{Value, json};
 
-/// `lode light MORE...` on regtest.
+/// `lode light MORE...` on Bitcoin's regtest.
 fn light(data_dir: &Path, more: &[&str]) -> Command {
+    light_of("bitcoin", data_dir, more)
+}
+
+/// `lode light MORE...` on a coin's regtest.
+fn light_of(coin: &str, data_dir: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lode"));
     let (subcommand, more) = match more.split_first() {
         Some((first, rest)) if !first.starts_with("--") => (Some(first), rest),
         _ => (None, more),
     };
-    command.arg("light").args(subcommand).args(["--network", "regtest", "--data-dir"]).arg(data_dir);
+    command.arg("light").args(subcommand);
+    command.args(["--coin", coin, "--network", "regtest", "--data-dir"]).arg(data_dir);
     command.args(more).env_remove("LODE_DATA_DIR").stdin(Stdio::null());
     command
 }
@@ -86,7 +92,9 @@ fn a_user_watches_and_proves(p2p: SocketAddr, call: &dyn Fn(&str, Value) -> Valu
     }
     let empty = tempfile::tempdir().unwrap();
     let said = refused(light(empty.path(), &["verify", file]));
-    assert!(said.contains("fetch them with `lode light"), "{said}");
+    assert!(said.contains("fetch them with `lode light --coin bitcoin --network regtest"), "{said}");
+    let said = refused(light(dir.path(), &["--watch", "nonsense"]));
+    assert!(said.contains("--watch takes an address of bitcoin regtest, addr(ADDRESS) or raw(HEX"), "{said}");
     let said = refused(light(dir.path(), &["prove", &"11".repeat(32)]));
     assert!(said.contains("--block"), "{said}");
 }
@@ -97,6 +105,49 @@ fn payments_found_and_proved_by_lodes_own_node() {
     let node = Node::start(dir.path(), &["--filters"]);
     node.call("generatetoaddress", json!([110, ADDRESS]));
     a_user_watches_and_proves(node.p2p.unwrap(), &|method, params| node.call(method, params));
+}
+
+/// On the coins with prime chains too, from Lode's node: sync, payments both ways, proofs, and after a restart only what
+/// is new.
+#[test]
+fn prime_coins_payments_are_found_and_proved() {
+    for coin in ["primecoin", "datacoin"] {
+        let table = lode_coins::find(coin, "regtest").unwrap();
+        let to = table.script_to_address(&lode_script::build::p2pkh(&[7; 20])).unwrap();
+        let (dir, here) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let node = Node::start(dir.path(), &["--coin", coin, "--filters"]);
+        let made = node.call("generatetoaddress", json!([30, to]));
+        let reward = |hash: &Value| {
+            let block = node.call("getblock", json!([hash, 2]));
+            let coinbase = &block["tx"][0];
+            (coinbase["txid"].as_str().unwrap().to_owned(), coinbase["vout"][0]["value"].to_string())
+        };
+        let p2p = node.p2p.unwrap().to_string();
+        let synced = told(light_of(coin, here.path(), &["--connect", &p2p, "--once", "--watch", &to]));
+        assert!(synced.contains("up to date at block 30 ") && synced.contains("30 payments"), "{synced}");
+        let (txid, value) = reward(&made[29]);
+        let file = here.path().join("proof.json");
+        let file = file.to_str().unwrap();
+        let wrote = told(light_of(coin, here.path(), &["prove", &txid, "--out", file]));
+        assert!(
+            wrote.contains(&format!("lode light verify --coin {coin} --network regtest {file}")),
+            "{wrote}"
+        );
+        let shown = told(light_of(coin, here.path(), &["verify", file]));
+        assert!(
+            shown.contains(&format!("transaction {txid} is in block {}", made[29].as_str().unwrap())),
+            "{shown}"
+        );
+        assert!(shown.contains(&format!("{value} {} to {to}", table.ticker)), "{shown}: {value}");
+        // The next time only what is new is fetched; the wallet reads the chain through the same headers.
+        let more = node.call("generatetoaddress", json!([1, to]));
+        let synced = told(light_of(coin, here.path(), &["--connect", &p2p, "--once"]));
+        assert!(synced.contains("headers up to block 30") && synced.contains("31 payments"), "{synced}");
+        assert!(synced.contains(&reward(&more[0]).0), "{synced}");
+        // With headers of another coin it is no proof.
+        let said = refused(light(here.path(), &["verify", file]));
+        assert!(said.contains("choose with --coin and --network") || said.contains("no headers"), "{said}");
+    }
 }
 
 #[test]

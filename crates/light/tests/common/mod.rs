@@ -26,6 +26,7 @@ pub fn regtest() -> &'static Coin {
 
 /// A chain with payments between outputs of every kind, and its filters.
 pub struct World {
+    pub coin: &'static Coin,
     pub blocks: Vec<Block>,
     pub headers: HeaderChain,
     pub filters: Vec<BlockFilter>,
@@ -50,17 +51,19 @@ impl World {
     }
 
     /// A short chain of its own without payments.
-    pub fn short(count: u32, tag: u32) -> Arc<Self> {
+    pub fn short(coin: &'static Coin, count: u32, tag: u32) -> Arc<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let mut chain = Chain::open(ChainOptions::new(regtest(), dir.path())).unwrap();
+        let mut chain = Chain::open(ChainOptions::new(coin, dir.path())).unwrap();
         lode_chain::testing::grow(&mut chain, count, tag);
         Self::of(&chain)
     }
 
-    fn of(chain: &Chain) -> Arc<Self> {
+    /// The blocks of `chain`.
+    pub fn of(chain: &Chain) -> Arc<Self> {
         let mut world = Self {
+            coin: chain.coin(),
             blocks: Vec::new(),
-            headers: HeaderChain::new(regtest()),
+            headers: HeaderChain::new(chain.coin()),
             filters: Vec::new(),
             heights: HashMap::new(),
         };
@@ -171,7 +174,7 @@ impl FakePeer {
             filter_headers,
             passed_over: Default::default(),
         };
-        let mut options = Options::new(regtest());
+        let mut options = Options::new(world.coin);
         options.listen = vec!["127.0.0.1:0".parse().unwrap()];
         let (p2p, mut events) = lode_p2p::start(options, Arc::new(view)).await.unwrap();
         tokio::spawn(async move { while events.recv().await.is_some() {} });
@@ -240,7 +243,7 @@ impl View for FakeChain {
         if self.lie == Lie::Header
             && let Some(last) = found.last_mut()
         {
-            while HeaderChain::check_pow(regtest(), last) {
+            while HeaderChain::check_pow(self.world.coin, last) {
                 last.nonce += 1;
             }
         }
@@ -259,7 +262,7 @@ impl View for FakeChain {
     }
 
     fn check_pow(&self, header: &Header) -> bool {
-        HeaderChain::check_pow(regtest(), header)
+        HeaderChain::check_pow(self.world.coin, header)
     }
 
     fn initial_sync(&self) -> bool {
@@ -300,7 +303,12 @@ impl View for FakeChain {
 
 /// A light client that talks to `peer` alone at first.
 pub async fn client(directory: &Path, peer: SocketAddr) -> LightClient {
-    let mut options = LightOptions::new(regtest(), directory);
+    client_of(regtest(), directory, peer).await
+}
+
+/// A light client of `coin` that talks to `peer` alone at first.
+pub async fn client_of(coin: &'static Coin, directory: &Path, peer: SocketAddr) -> LightClient {
+    let mut options = LightOptions::new(coin, directory);
     options.connect = vec![peer.to_string()];
     options.patience = Duration::from_secs(2);
     LightClient::start(options).await.unwrap()

@@ -98,7 +98,12 @@ impl Node {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (send, lines) = channel();
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
-        let cookie = data_dir.join("bitcoin/regtest/.cookie");
+        let flag = |name: &str, default: &str| {
+            let given = more.iter().position(|flag| *flag == name).and_then(|at| more.get(at + 1));
+            given.map_or(default, |value| *value).to_owned()
+        };
+        let cookie =
+            data_dir.join(flag("--coin", "bitcoin")).join(flag("--network", "regtest")).join(".cookie");
         Self { child, lines, log: Vec::new(), cookie, rpc: ([127, 0, 0, 1], 0).into(), p2p: None }
     }
 
