@@ -122,9 +122,10 @@ impl Wallet {
         if !self.coin.form.data || size > max {
             return Err(WalletError::Data { size, max });
         }
-        let mut task = self.task(self.rule(relay_rate(self.coin))?, &[], Vec::new())?;
+        let change = self.change_key(&[])?;
+        let mut task = self.task(self.rule(relay_rate(self.coin))?, &[], Vec::new(), change)?;
         task.base_weight += 4 * (compact_size_len(size as u64) + size) - DATA_WEIGHT;
-        let mut plan = self.plan_task(task, Vec::new(), Vec::new(), self.spendable(&[])?, None)?;
+        let mut plan = self.plan_task(task, Vec::new(), Vec::new(), self.spendable(&[])?, change)?;
         plan.tx.data = Some(data);
         Ok(plan)
     }
