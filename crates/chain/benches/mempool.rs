@@ -9,9 +9,7 @@ use lode_chain::mempool::{MAX_CLUSTER_COUNT, Mempool, MempoolOptions};
 use lode_chain::template::{self, TemplateOptions};
 use lode_chain::{ChainView, StoreError, Utxo};
 use lode_coins::Coin;
-use lode_primitives::{
-    Amount, BlockHash, Height, OutPoint, SEQUENCE_FINAL, Transaction, TxIn, TxOut, Txid, Witness,
-};
+use lode_primitives::{Amount, BlockHash, Height, OutPoint, Transaction, TxIn, TxOut, Txid, Witness};
 use lode_script::build;
 
 const NOW: u32 = 1_800_000_000;
@@ -52,10 +50,9 @@ fn coin(vout: u32) -> OutPoint {
 
 /// Spends an output that a witness script of `OP_1` guards: no signature to check.
 fn spend(prevout: OutPoint, sat: i64) -> Transaction {
-    let witness = Witness(vec![vec![0x51]]);
-    let input = TxIn { prevout, script_sig: vec![], sequence: SEQUENCE_FINAL, witness };
+    let input = TxIn { witness: Witness(vec![vec![0x51]]), ..TxIn::spending(prevout) };
     let output = TxOut { value: Amount::from_sat(sat), script_pubkey: build::p2wsh_of(&[0x51]) };
-    Transaction { version: 2, inputs: vec![input], outputs: vec![output], lock_time: 0, data: None }
+    Transaction::new(vec![input], vec![output])
 }
 
 fn mempool(c: &mut Criterion) {

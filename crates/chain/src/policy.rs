@@ -319,7 +319,7 @@ pub const fn virtual_size(weight: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lode_primitives::{Amount, OutPoint, SEQUENCE_FINAL, TxIn, Witness};
+    use lode_primitives::{Amount, OutPoint, TxIn, Witness};
     use lode_script::build;
 
     fn standard() -> Standard {
@@ -331,14 +331,9 @@ mod tests {
     }
 
     fn spend(script_sig: Vec<u8>, witness: Vec<Vec<u8>>) -> Transaction {
-        let input = TxIn {
-            prevout: OutPoint::default(),
-            script_sig,
-            sequence: SEQUENCE_FINAL,
-            witness: Witness(witness),
-        };
-        let outputs = vec![output(10_000, build::p2wpkh(&[1; 20]))];
-        Transaction { version: 2, inputs: vec![input], outputs, lock_time: 0, data: None }
+        let witness = Witness(witness);
+        let input = TxIn { script_sig, witness, ..TxIn::spending(OutPoint::default()) };
+        Transaction::new(vec![input], vec![output(10_000, build::p2wpkh(&[1; 20]))])
     }
 
     #[test]

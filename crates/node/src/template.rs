@@ -10,8 +10,7 @@ use lode_chain::{height_push, witness_commitment_script};
 use lode_coins::Coin;
 use lode_pow::{ChainLength, PowAlgorithm, PrimeSearcher, Searcher};
 use lode_primitives::{
-    Amount, Block, Header, Multiplier, OutPoint, SEQUENCE_FINAL, Target, Transaction, TxIn, TxOut, Txid,
-    Witness, merkle,
+    Amount, Block, Header, Multiplier, OutPoint, Target, Transaction, TxIn, TxOut, Txid, merkle,
 };
 
 /// The block of `template` with these transactions behind its coinbase, which pays `value` to `script` and pushes `extra`
@@ -32,15 +31,9 @@ pub(crate) fn block(
         // A coinbase's script has two bytes at least.
         script_sig.push(0);
     }
-    let input =
-        TxIn { prevout: OutPoint::NULL, script_sig, sequence: SEQUENCE_FINAL, witness: Witness::default() };
-    let coinbase = Transaction {
-        version: 2,
-        inputs: vec![input],
-        outputs: vec![TxOut { value, script_pubkey: script.to_vec() }],
-        lock_time: 0,
-        data: coin.form.data.then(Vec::new),
-    };
+    let input = TxIn { script_sig, ..TxIn::spending(OutPoint::NULL) };
+    let mut coinbase = Transaction::new(vec![input], vec![TxOut { value, script_pubkey: script.to_vec() }]);
+    coinbase.data = coin.form.data.then(Vec::new);
     let mut all = vec![coinbase];
     all.extend(transactions.iter().map(|tx| (**tx).clone()));
     if template.witness_commitment.is_some() {

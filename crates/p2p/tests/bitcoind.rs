@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::TestChain;
 use common::node::{node, until};
 use lode_p2p::{Verdict, View};
-use lode_primitives::{Amount, Decode, Encode, OutPoint, Transaction, TxIn, TxOut, Witness};
+use lode_primitives::{Amount, Decode, Encode, OutPoint, Transaction, TxIn, TxOut};
 use lode_testkit::{Daemon, Peer, peer};
 use serde_json::json;
 
@@ -80,21 +80,11 @@ async fn core_syncs_from_us_plain_and_encrypted() {
 fn spend_coinbase(chain: &TestChain, height: u32) -> Transaction {
     let hash = chain.ancestor(&chain.tip().hash, height).unwrap();
     let coinbase = chain.block(&hash).unwrap().transactions[0].clone();
-    Transaction {
-        version: 2,
-        inputs: vec![TxIn {
-            prevout: OutPoint { txid: coinbase.txid(), vout: 0 },
-            script_sig: Vec::new(),
-            sequence: 0xffff_fffd,
-            witness: Witness::default(),
-        }],
-        outputs: vec![TxOut {
-            value: Amount::from_sat(coinbase.outputs[0].value.to_sat() - 10_000),
-            script_pubkey: [vec![0x00, 0x14], vec![7; 20]].concat(),
-        }],
-        lock_time: 0,
-        data: None,
-    }
+    let output = TxOut {
+        value: Amount::from_sat(coinbase.outputs[0].value.to_sat() - 10_000),
+        script_pubkey: [vec![0x00, 0x14], vec![7; 20]].concat(),
+    };
+    Transaction::new(vec![TxIn::spending(OutPoint { txid: coinbase.txid(), vout: 0 })], vec![output])
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,6 +68,13 @@ pub struct TxIn {
     pub witness: Witness,
 }
 
+impl TxIn {
+    /// Spends `prevout`, final; script and witness are still to come.
+    pub const fn spending(prevout: OutPoint) -> Self {
+        Self { prevout, script_sig: Vec::new(), sequence: SEQUENCE_FINAL, witness: Witness(Vec::new()) }
+    }
+}
+
 /// One output: how much, and who may spend it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TxOut {
@@ -93,6 +100,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// Of version 2, without a lock time or a data field.
+    pub const fn new(inputs: Vec<TxIn>, outputs: Vec<TxOut>) -> Self {
+        Self { version: 2, inputs, outputs, lock_time: 0, data: None }
+    }
+
     /// True for the form of a coinbase: one input, spending the null outpoint.
     pub fn is_coinbase(&self) -> bool {
         matches!(self.inputs.as_slice(), [input] if input.prevout.is_null())

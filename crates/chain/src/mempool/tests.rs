@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use lode_primitives::{Amount, Block, BlockHash, Header, MerkleNode, SEQUENCE_FINAL, TxIn, TxOut, Witness};
+use lode_primitives::{Amount, Block, BlockHash, Header, MerkleNode, TxOut, Witness};
 use lode_script::{SignatureCache, build};
 
 use super::*;
@@ -69,20 +69,10 @@ fn coin(n: u8) -> OutPoint {
 
 /// Spends `prevouts`, pays `values`.
 fn tx(prevouts: &[OutPoint], values: &[i64]) -> Transaction {
-    let input = |prevout: &OutPoint| TxIn {
-        prevout: *prevout,
-        script_sig: vec![],
-        sequence: SEQUENCE_FINAL,
-        witness: Witness(vec![vec![0x51]]),
-    };
-    let output = |sat: &i64| TxOut { value: Amount::from_sat(*sat), script_pubkey: script() };
-    Transaction {
-        version: 2,
-        inputs: prevouts.iter().map(input).collect(),
-        outputs: values.iter().map(output).collect(),
-        lock_time: 0,
-        data: None,
-    }
+    let mut tx = crate::testing::spend(prevouts, values);
+    tx.inputs.iter_mut().for_each(|input| input.witness = Witness(vec![vec![0x51]]));
+    tx.outputs.iter_mut().for_each(|output| output.script_pubkey = script());
+    tx
 }
 
 fn out(tx: &Transaction, vout: u32) -> OutPoint {

@@ -169,27 +169,15 @@ impl SequenceLocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lode_primitives::{TxIn, TxOut, Txid, Witness};
+    use lode_primitives::{TxOut, Txid};
 
     fn coin() -> &'static Coin {
         lode_coins::find("bitcoin", "regtest").unwrap()
     }
 
     fn tx(inputs: usize, values: &[i64]) -> Transaction {
-        let input = |vout: usize| TxIn {
-            prevout: OutPoint { txid: Txid([7; 32]), vout: vout as u32 },
-            script_sig: vec![],
-            sequence: SEQUENCE_FINAL,
-            witness: Witness::default(),
-        };
-        let output = |&sat: &i64| TxOut { value: Amount::from_sat(sat), script_pubkey: vec![0x51] };
-        Transaction {
-            version: 2,
-            inputs: (0..inputs).map(input).collect(),
-            outputs: values.iter().map(output).collect(),
-            lock_time: 0,
-            data: None,
-        }
+        let prevout = |vout: usize| OutPoint { txid: Txid([7; 32]), vout: vout as u32 };
+        crate::testing::spend(&(0..inputs).map(prevout).collect::<Vec<_>>(), values)
     }
 
     fn utxo(sat: i64, height: Height, coinbase: bool) -> Utxo {

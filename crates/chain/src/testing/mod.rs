@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lode_coins::{Coin, Deployments};
 use lode_pow::{ChainLength, PowAlgorithm, PrimeSearcher};
 use lode_primitives::{
-    Amount, Block, BlockHash, Header, Height, MerkleNode, Multiplier, OutPoint, SEQUENCE_FINAL, ScriptBuf,
-    Target, Transaction, TxIn, TxOut, Txid, Witness, merkle,
+    Amount, Block, BlockHash, Header, Height, MerkleNode, Multiplier, OutPoint, ScriptBuf, Target,
+    Transaction, TxIn, TxOut, Txid, Witness, merkle,
 };
 
 use crate::{Chain, height_push, witness_commitment_script};
@@ -48,36 +48,18 @@ pub fn coinbase(coin: &Coin, height: Height, bits: u32, tag: u32, fees: Amount) 
     script_sig.push(4);
     script_sig.extend_from_slice(&tag.to_le_bytes());
     let value = coin.subsidy(height, bits).checked_add(fees).expect("a reward fits");
-    Transaction {
-        version: 2,
-        inputs: vec![TxIn {
-            prevout: OutPoint::NULL,
-            script_sig,
-            sequence: SEQUENCE_FINAL,
-            witness: Witness::default(),
-        }],
-        outputs: vec![TxOut { value, script_pubkey: anyone() }],
-        lock_time: 0,
-        data: coin.form.data.then(Vec::new),
-    }
+    let input = TxIn { script_sig, ..TxIn::spending(OutPoint::NULL) };
+    let data = coin.form.data.then(Vec::new);
+    Transaction { data, ..Transaction::new(vec![input], vec![TxOut { value, script_pubkey: anyone() }]) }
 }
 
 /// A transaction that spends outputs anyone can spend and pays `values` to anyone.
 pub fn spend(prevouts: &[OutPoint], values: &[i64]) -> Transaction {
-    let input = |prevout: &OutPoint| TxIn {
-        prevout: *prevout,
-        script_sig: Vec::new(),
-        sequence: SEQUENCE_FINAL,
-        witness: Witness::default(),
-    };
     let output = |sat: &i64| TxOut { value: Amount::from_sat(*sat), script_pubkey: anyone() };
-    Transaction {
-        version: 2,
-        inputs: prevouts.iter().map(input).collect(),
-        outputs: values.iter().map(output).collect(),
-        lock_time: 0,
-        data: None,
-    }
+    Transaction::new(
+        prevouts.iter().copied().map(TxIn::spending).collect(),
+        values.iter().map(output).collect(),
+    )
 }
 
 /// Adds the witness commitment where any transaction has a witness, sets the Merkle root, and mines.

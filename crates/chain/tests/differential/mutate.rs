@@ -11,10 +11,6 @@ use super::coins::{COIN_VALUE, TestCoin, Unlock, unlock};
 
 const HASH_TYPES: [u8; 6] = [1, 2, 3, 0x81, 0x82, 0x83];
 
-fn plain_input(prevout: OutPoint) -> TxIn {
-    TxIn { prevout, script_sig: vec![], sequence: SEQUENCE_FINAL, witness: Witness::default() }
-}
-
 fn plain_output(sat: i64) -> TxOut {
     TxOut { value: Amount::from_sat(sat), script_pubkey: build::p2wpkh(&[3; 20]) }
 }
@@ -32,7 +28,7 @@ pub(crate) fn spend(
     let fee = if rng.random_ratio(1, 20) { rng.random_range(0..40) } else { rng.random_range(2_000..20_000) };
     let mut tx = Transaction {
         version: if rng.random_ratio(1, 10) { rng.random_range(-1..5) } else { 2 },
-        inputs: coins.iter().map(|coin| plain_input(coin.outpoint)).collect(),
+        inputs: coins.iter().map(|coin| TxIn::spending(coin.outpoint)).collect(),
         outputs: vec![plain_output(COIN_VALUE * coins.len() as i64 - fee)],
         lock_time: 0,
         data: None,
@@ -162,10 +158,10 @@ fn before_signing(rng: &mut StdRng, tx: &mut Transaction, coinbases: &[OutPoint]
     match rng.random_range(0..18) {
         0 => tx.outputs.clear(),
         1 => tx.inputs.push(tx.inputs[0].clone()),
-        2 => tx.inputs.push(plain_input(OutPoint::NULL)),
-        3 => tx.inputs.push(plain_input(OutPoint { vout: 77_777, ..tx.inputs[0].prevout })),
-        4 => tx.inputs.push(plain_input(*coinbases.last().unwrap())),
-        5 => tx.inputs.push(plain_input(coinbases[coinbases.len() - rng.random_range(95..105)])),
+        2 => tx.inputs.push(TxIn::spending(OutPoint::NULL)),
+        3 => tx.inputs.push(TxIn::spending(OutPoint { vout: 77_777, ..tx.inputs[0].prevout })),
+        4 => tx.inputs.push(TxIn::spending(*coinbases.last().unwrap())),
+        5 => tx.inputs.push(TxIn::spending(coinbases[coinbases.len() - rng.random_range(95..105)])),
         6 => {
             tx.outputs[0].value =
                 Amount::from_sat(*[-1, i64::MIN, i64::MAX, max, max + 1].choose(rng).unwrap());

@@ -8,8 +8,7 @@ use lode_chain::mempool::{Mempool, MempoolOptions, PackageError, PackageVerdict,
 use lode_chain::template::{self, BlockTemplate, TemplateOptions};
 use lode_chain::{Connected, testing};
 use lode_primitives::{
-    Amount, Block, Encode, Header, Height, MerkleNode, OutPoint, SEQUENCE_FINAL, Transaction, TxIn, TxOut,
-    Txid, Witness,
+    Amount, Block, Encode, Header, Height, MerkleNode, OutPoint, Transaction, TxIn, TxOut, Txid, Witness,
 };
 use lode_script::build;
 use lode_testkit::rounds;
@@ -122,21 +121,13 @@ impl Game {
         let fee = (rate * size / 1_000).min(total - 1_000 * outputs);
         let fee = if rng.random_ratio(1, 30) { 0 } else { fee.max(0) };
         let output = |sat| TxOut { value: Amount::from_sat(sat), script_pubkey: script() };
-        let mut tx = Transaction {
-            version,
-            inputs: coins
-                .iter()
-                .map(|(prevout, _)| TxIn {
-                    prevout: *prevout,
-                    script_sig: vec![],
-                    sequence: SEQUENCE_FINAL,
-                    witness: Witness(vec![vec![0x51]]),
-                })
-                .collect(),
-            outputs: (0..outputs).map(|_| output((total - fee) / outputs)).collect(),
-            lock_time: 0,
-            data: None,
-        };
+        let witness = Witness(vec![vec![0x51]]);
+        let input = |(prevout, _): &Coin| TxIn { witness: witness.clone(), ..TxIn::spending(*prevout) };
+        let mut tx = Transaction::new(
+            coins.iter().map(input).collect(),
+            (0..outputs).map(|_| output((total - fee) / outputs)).collect(),
+        );
+        tx.version = version;
         if padding > 0 {
             let script_pubkey = build::op_return(&[&vec![7; padding]]);
             tx.outputs.push(TxOut { value: Amount::ZERO, script_pubkey });

@@ -3,9 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use lode_coins::Coin;
 use lode_node::rpc::client::RpcClient;
-use lode_primitives::{
-    Amount, Encode, OutPoint, SEQUENCE_FINAL, ScriptBuf, Transaction, TxIn, TxOut, Txid, Witness, hash160,
-};
+use lode_primitives::{Amount, Encode, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid, hash160};
 use lode_script::{SighashType, TxSighashes, build, sign};
 use secp256k1::{SECP256K1, SecretKey};
 use serde_json::json;
@@ -130,12 +128,8 @@ impl Plan {
             coin.coinbase_maturity
         );
         for from in coins.into_iter().take(MAX_INPUTS) {
-            tx.inputs.push(TxIn {
-                prevout: from.outpoint,
-                script_sig: vec![0; SCRIPT_SIG_BYTES],
-                sequence: SEQUENCE_FINAL,
-                witness: Witness::default(),
-            });
+            let script_sig = vec![0; SCRIPT_SIG_BYTES];
+            tx.inputs.push(TxIn { script_sig, ..TxIn::spending(from.outpoint) });
             total = total.checked_add(from.value).context("more than there can be")?;
             spent.push(TxOut { value: from.value, script_pubkey: script.to_vec() });
             let size = tx.total_size();

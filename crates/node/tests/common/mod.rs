@@ -3,7 +3,7 @@
 
 use lode_node::rpc::client::{RpcAuth, RpcClient, RpcClientError};
 use lode_node::{NodeHandle, NodeOptions};
-use lode_primitives::{Amount, Encode, OutPoint, SEQUENCE_FINAL, Transaction, TxIn, TxOut, Witness};
+use lode_primitives::{Amount, Encode, OutPoint, Transaction, TxIn, TxOut, Witness};
 use lode_script::build;
 use lode_testkit::Daemon;
 use serde_json::{Value, json};
@@ -78,20 +78,9 @@ pub(crate) fn anyone_address() -> String {
 /// A transaction that spends `outpoint`, an output to anyone of `value` satoshi, into `count` such outputs, and pays
 /// `fee`.
 pub(crate) fn spend(outpoint: OutPoint, value: i64, count: i64, fee: i64) -> Transaction {
-    let input = TxIn {
-        prevout: outpoint,
-        script_sig: Vec::new(),
-        sequence: SEQUENCE_FINAL,
-        witness: Witness(vec![vec![0x51]]),
-    };
+    let input = TxIn { witness: Witness(vec![vec![0x51]]), ..TxIn::spending(outpoint) };
     let output = TxOut { value: Amount::from_sat((value - fee) / count), script_pubkey: anyone_can_spend() };
-    Transaction {
-        version: 2,
-        inputs: vec![input],
-        outputs: vec![output; count as usize],
-        lock_time: 0,
-        data: None,
-    }
+    Transaction::new(vec![input], vec![output; count as usize])
 }
 
 /// A transaction as RPC takes it.

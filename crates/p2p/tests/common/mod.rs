@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use lode_coins::Coin;
 use lode_p2p::{HeaderInfo, TxRef, Verdict, View};
 use lode_primitives::{
-    Amount, Block, BlockHash, Encode, Header, Height, OutPoint, SEQUENCE_FINAL, Target, Transaction, TxIn,
-    TxOut, Txid, Witness, Work, Wtxid, merkle,
+    Amount, Block, BlockHash, Encode, Header, Height, OutPoint, Target, Transaction, TxIn, TxOut, Txid,
+    Witness, Work, Wtxid, merkle,
 };
 
 #[derive(Clone)]
@@ -71,39 +71,25 @@ pub fn coinbase(coin: &Coin, height: Height, tag: &[u8]) -> Transaction {
     };
     script_sig.push(tag.len() as u8);
     script_sig.extend_from_slice(tag);
-    Transaction {
-        version: 2,
-        inputs: vec![TxIn {
-            prevout: OutPoint::NULL,
-            script_sig,
-            sequence: SEQUENCE_FINAL,
-            witness: Witness::default(),
-        }],
-        outputs: vec![TxOut { value: coin.subsidy(height, coin.genesis.bits), script_pubkey: vec![0x51] }],
-        lock_time: 0,
-        data: None,
-    }
+    Transaction::new(
+        vec![TxIn { script_sig, ..TxIn::spending(OutPoint::NULL) }],
+        vec![TxOut { value: coin.subsidy(height, coin.genesis.bits), script_pubkey: vec![0x51] }],
+    )
 }
 
 /// A transaction that spends something nobody checks.
 pub fn transaction(seed: u32, parents: &[Txid]) -> Transaction {
     let spend = |txid: Txid| TxIn {
-        prevout: OutPoint { txid, vout: 0 },
         script_sig: seed.to_le_bytes().to_vec(),
-        sequence: SEQUENCE_FINAL,
         witness: Witness(vec![seed.to_le_bytes().to_vec()]),
+        ..TxIn::spending(OutPoint { txid, vout: 0 })
     };
     let mut inputs: Vec<TxIn> = parents.iter().copied().map(spend).collect();
     if inputs.is_empty() {
         inputs.push(spend(Txid([7; 32])));
     }
-    Transaction {
-        version: 2,
-        inputs,
-        outputs: vec![TxOut { value: Amount::from_sat(i64::from(seed)), script_pubkey: vec![0x51] }],
-        lock_time: 0,
-        data: None,
-    }
+    let value = Amount::from_sat(i64::from(seed));
+    Transaction::new(inputs, vec![TxOut { value, script_pubkey: vec![0x51] }])
 }
 
 impl TestChain {

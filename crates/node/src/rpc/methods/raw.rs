@@ -191,12 +191,7 @@ fn create(coin: &Coin, params: &Params) -> Result<Transaction, RpcError> {
             _ if lock_time != 0 => SEQUENCE_NOT_FINAL,
             _ => SEQUENCE_FINAL,
         };
-        inputs.push(TxIn {
-            prevout: OutPoint { txid, vout },
-            script_sig: Vec::new(),
-            sequence,
-            witness: Witness::default(),
-        });
+        inputs.push(TxIn { sequence, ..TxIn::spending(OutPoint { txid, vout }) });
     }
     if params.bool(3) == Some(true)
         && !inputs.is_empty()
