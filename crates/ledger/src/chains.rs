@@ -147,6 +147,8 @@ pub struct ChainBooks {
     steps: [Step; LENGTHS],
     accounts: HashMap<Box<str>, Standing>,
     total: Standing,
+    /// What all shares were worth, as a difficulty.
+    work: f64,
     newcomers: Newcomers,
     path: Option<PathBuf>,
     changed: bool,
@@ -158,6 +160,7 @@ impl Default for ChainBooks {
             steps: [Step::default(); LENGTHS],
             accounts: HashMap::new(),
             total: Standing::default(),
+            work: 0.0,
             newcomers: Newcomers::default(),
             path: None,
             changed: false,
@@ -205,6 +208,7 @@ impl ChainBooks {
                 ("step", &[reached, longer]) => {
                     *self.steps.get_mut(key.parse::<usize>().ok()?)? = Step { reached, longer };
                 }
+                ("work", &[work]) => self.work = work,
                 ("newcomers", &[expected, found]) => self.newcomers = Newcomers { expected, found },
                 ("account", &[expected, credited, blocks, due]) if self.accounts.len() < ACCOUNTS_MAX => {
                     let standing = Standing { expected, credited, blocks: blocks as u32, due };
@@ -228,6 +232,7 @@ impl ChainBooks {
         }
         let Newcomers { expected, found } = self.newcomers;
         let _ = writeln!(text, "newcomers all {expected} {found}");
+        let _ = writeln!(text, "work all {}", self.work);
         for (name, Standing { expected, credited, blocks, due }) in &self.accounts {
             let _ = writeln!(text, "account {name} {expected} {credited} {blocks} {due}");
         }
@@ -296,8 +301,15 @@ impl ChainBooks {
         self.total.expected += value;
         self.total.credited += credit;
         self.total.blocks += u32::from(is_block);
+        self.work += value * share.network.difficulty();
         self.measure(share, weight);
         credit
+    }
+
+    /// What all shares ever taken were worth, each at its network's length, as a difficulty: how much work there was, whatever was
+    /// credited for it. 0 where no chain was ever taken.
+    pub fn work(&self) -> f64 {
+        self.work
     }
 
     /// How far newcomers' shares are taken for what they seem to be worth, from 0 to 1: less where newcomers as a whole
@@ -348,14 +360,19 @@ impl ChainBooks {
         self.total
     }
 
+    /// Blocks found for each that shares were worth, by all accounts but this one; 1 where there is next to nothing to say it by.
+    pub fn others(&self, account: &str) -> f64 {
+        let standing = self.standing(account);
+        let blocks = f64::from(self.total.blocks.saturating_sub(standing.blocks));
+        (blocks + 1.0) / ((self.total.expected - standing.expected).max(0.0) + 1.0)
+    }
+
     /// The odds that luck alone sets an account's blocks so far from those its shares are worth, by the blocks per credit of
     /// the pool's others: the probability of so few blocks, or where there are more than expected, of so many. From
     /// 0 to 1.
     pub fn odds(&self, account: &str) -> f64 {
         let standing = self.standing(account);
-        let others = f64::from(self.total.blocks.saturating_sub(standing.blocks));
-        let pool = (others + 1.0) / ((self.total.expected - standing.expected).max(0.0) + 1.0);
-        luck(standing.blocks, standing.expected * pool)
+        luck(standing.blocks, standing.expected * self.others(account))
     }
 }
 
@@ -500,7 +517,7 @@ mod tests {
         let again = ChainBooks::open(&path);
         assert_eq!((again.standing("a"), again.standing("b")), (books.standing("a"), books.standing("b")));
         assert_eq!(again.ratio(9, NETWORK), books.ratio(9, NETWORK));
-        assert_eq!(again.trust(), books.trust());
+        assert_eq!((again.trust(), again.work()), (books.trust(), books.work()));
         std::fs::write(&path, "what\n").unwrap();
         assert_eq!(ChainBooks::open(&path).total(), Standing::default());
     }

@@ -256,6 +256,14 @@ impl Ledger {
         self.units
     }
 
+    /// All work ever brought, in credit units: what is recorded; of prime chains what the shares were worth, since credit follows blocks.
+    pub fn work_ever(&self) -> u128 {
+        match self.chains.work() {
+            work if work > 0.0 => crate::credit::difficulty_to_units(work),
+            _ => self.units,
+        }
+    }
+
     /// What everyone has earned of `reward` (satoshi: subsidy and fees) by a block on `tip`, now.
     ///
     /// `template` is that of the block sought. `tip` must be placed in the chain if there are open blocks of the

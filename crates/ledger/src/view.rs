@@ -31,8 +31,8 @@ pub struct WindowView {
     pub since_ms: Option<u64>,
     /// Shares recorded since the log began.
     pub shares_ever: u64,
-    /// Work recorded since the log began, credit units.
-    pub units_ever: u128,
+    /// All work ever brought, credit units: see [`Ledger::work_ever`].
+    pub work_ever: u128,
 }
 
 /// What one account gets from a job, if it finds the block. Satoshi.
@@ -115,7 +115,7 @@ impl Ledger {
             total: self.window.total(),
             since_ms: self.window.since_ms(),
             shares_ever: self.sequence(),
-            units_ever: self.units_ever(),
+            work_ever: self.work_ever(),
         }
     }
 }

@@ -231,7 +231,7 @@ impl view::Source for Dashboard {
         let per_block =
             job.as_ref().map_or(0.0, |job| job.network_difficulty.get() * self.pool.hashes_per_difficulty());
         let last_units = records.first().map_or(0, |record| record.units_ever.parse().unwrap_or_default());
-        let since_last = self.hashes(window.units_ever.saturating_sub(last_units));
+        let since_last = self.hashes(window.work_ever.saturating_sub(last_units));
         // Work that the found blocks should have taken, each at its own difficulty, over all work up to the last.
         let due: f64 = records.iter().filter(|r| stands(r)).map(|r| self.hashes_of(&r.network_units)).sum();
         let took = self.hashes(last_units);
@@ -260,6 +260,7 @@ impl view::Source for Dashboard {
                 .as_ref()
                 .filter(|_| unit == view::WorkUnit::Chains)
                 .map(|job| ChainLength(job.template.bits).to_f64()),
+            algorithm: coin.pow.to_string(),
             work_unit: unit,
             work_per_block: per_block,
             hash_rate: self.pool.hash_rate(),
@@ -351,6 +352,7 @@ impl view::Source for Dashboard {
         let mut workers: Vec<view::WorkerView> = machines.into_values().collect();
         workers.sort_by(|a, b| a.name.cmp(&b.name));
         let part = part_of(window.units, total.units);
+        let luck = self.luck_of(address);
         let records = self.watch.blocks(HISTORY_MAX);
         let payments: Vec<view::PaymentView> = records
             .iter()
@@ -378,6 +380,7 @@ impl view::Source for Dashboard {
             next_block: Amount::from_sat(next),
             workers,
             payments,
+            luck,
         })
     }
 
@@ -387,6 +390,19 @@ impl view::Source for Dashboard {
 }
 
 impl Dashboard {
+    /// A miner's blocks against what its shares are worth, on prime chains.
+    fn luck_of(&self, address: &str) -> Option<view::LuckView> {
+        let ledger = self.pool.ledger();
+        let chains = ledger.chains();
+        let standing = chains.standing(address);
+        (standing.expected > 0.0).then(|| view::LuckView {
+            blocks: standing.blocks,
+            expected: standing.expected,
+            others: chains.others(address),
+            odds: chains.odds(address),
+        })
+    }
+
     fn payouts_of(&self, snapshot: &PayoutSnapshot) -> view::PayoutsView {
         let split = &snapshot.split;
         view::PayoutsView {

@@ -45,7 +45,7 @@ pub struct FoundBlock {
     pub coinbase_txid: Txid,
     /// The work a block takes, credit units.
     pub network_units: u128,
-    /// All work the pool has ever recorded, this block's share included; credit units.
+    /// All work the pool was ever brought, this block's share included; credit units. See [`lode_ledger::Ledger::work_ever`].
     pub units_ever: u128,
 }
 
@@ -100,7 +100,7 @@ pub struct BlockRecord {
     pub window_units: String,
     /// The work a block takes, credit units, as a decimal number.
     pub network_units: String,
-    /// All work the pool had ever recorded by then, credit units, as a decimal number.
+    /// All work the pool had ever been brought by then, credit units, as a decimal number.
     pub units_ever: String,
     /// What became of it.
     pub state: BlockState,

@@ -387,7 +387,14 @@ struct Keeper<U> {
 impl<U: Upstream> Keeper<U> {
     fn run(self, handed: &Receiver<Handed>) {
         while let Ok(Handed { found, safe }) = handed.recv() {
-            let units = lock(&self.inner.ledger).units_ever() + u128::from(found.credit.to_units());
+            let units = {
+                let ledger = lock(&self.inner.ledger);
+                match self.inner.coin.pow.hashes_per_difficulty() {
+                    Some(_) => ledger.units_ever() + u128::from(found.credit.to_units()),
+                    // A chain's worth is counted when it is credited.
+                    None => ledger.work_ever(),
+                }
+            };
             let block = Arc::new(put_together(&found, units));
             let (account, worker) = &block.finder;
             let dot = if worker.is_empty() { "" } else { "." };
@@ -404,7 +411,7 @@ impl<U: Upstream> Keeper<U> {
     }
 }
 
-/// `units_ever`: all work recorded, this share's included.
+/// `units_ever`: all work, this share's included.
 fn put_together(found: &Found, units_ever: u128) -> FoundBlock {
     let bytes = found.job.block(&found.class, &found.solution);
     FoundBlock {
@@ -483,10 +490,18 @@ impl<U: Upstream> JobMaker<U> {
     /// Each second.
     fn housekeeping(&self) {
         let now_ms = unix_us() / 1000;
-        if let Err(error) = lock(&self.inner.ledger).tick(now_ms) {
-            tracing::error!(%error, "the ledger's housekeeping failed");
-        }
-        lock(&self.inner.rate).sample(now_ms / 1000, self.inner.stats.accepted_units.load(Ordering::Relaxed));
+        let work = {
+            let mut ledger = lock(&self.inner.ledger);
+            if let Err(error) = ledger.tick(now_ms) {
+                tracing::error!(%error, "the ledger's housekeeping failed");
+            }
+            match self.inner.coin.pow.hashes_per_difficulty() {
+                Some(_) => self.inner.stats.accepted_units.load(Ordering::Relaxed),
+                // Wraps, as that does.
+                None => ledger.work_ever() as u64,
+            }
+        };
+        lock(&self.inner.rate).sample(now_ms / 1000, work);
         let connections = self.inner.stats.connections.load(Ordering::Relaxed);
         metrics::gauge!("lode_connections").set(connections as f64);
     }

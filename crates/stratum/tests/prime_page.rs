@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use lode_pow::{ChainLength, check_prime_chain};
-use lode_primitives::{BlockHash, encode_bytes, merkle, sha256d};
+use lode_primitives::{Block, BlockHash, Decode, Encode, Form, encode_bytes, merkle, sha256d};
 use lode_stratum::{
     Call, ServerMessage, parse_request, write_accepted, write_prime_submit, write_prime_subscribe_reply,
     write_set_target, write_subscribe,
@@ -72,8 +72,20 @@ fn the_example_is_true_to_the_byte() {
     // The chain, as the page names it, is a block.
     let bytes: [u8; 80] = header.clone().try_into().unwrap();
     let chain = check_prime_chain(&bytes, &multiplier, ChainLength(job.bits), 2).unwrap();
-    assert_eq!(chain.to_string(), "TWN03.76b8a4");
+    assert_eq!(chain.to_string(), "1CC03.950a76");
     encode_bytes(multiplier.as_bytes(), &mut header);
     assert_eq!(hex::encode(&header), page["header"]);
     assert_eq!(BlockHash(sha256d(&header)).to_string(), page["id"]);
+
+    // The block as it goes to the node: what a node reads of it is what was mined, and its transactions are those of the root.
+    let transaction = hex::decode(&page["transaction"]).unwrap();
+    assert_eq!(job.branch, [sha256d(&transaction)]);
+    let form = Form { witness: false, data: false, multiplier: true };
+    let block = Block::from_bytes(&hex::decode(&page["block"]).unwrap(), form).unwrap();
+    assert_eq!(block.to_bytes(), [&header[..], &[2], &coinbase, &transaction].concat());
+    assert_eq!((block.hash().to_string(), &block.header.multiplier), (page["id"].clone(), &Some(multiplier)));
+    let txids: Vec<[u8; 32]> = block.transactions.iter().map(|tx| tx.txid().0).collect();
+    assert_eq!(merkle::root(txids).0.0, block.header.merkle_root.0);
+    let paid: i64 = block.transactions[0].outputs.iter().map(|output| output.value.to_sat()).sum();
+    assert_eq!(paid, 3_996_000_000);
 }

@@ -5,7 +5,9 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::chart;
 use crate::format::{ago, counted, percent, rate, scaled, short, span};
-use crate::view::{BlockContent, BlockState, BlockView, MinerView, PayoutsView, PoolView, WorkUnit};
+use crate::view::{
+    BlockContent, BlockState, BlockView, LuckView, MinerView, PayoutsView, PoolView, WorkUnit,
+};
 
 /// Transactions whose data a block's page lists at most; the API has them all.
 const DATA_SHOWN_MAX: usize = 100;
@@ -82,6 +84,17 @@ fn state(state: &BlockState) -> Markup {
 /// What a rate in chains is.
 const CHAINS_IN_WORDS: &str =
     "Chains a second: shares are counted by what their length is worth in chains of six primes.";
+/// And of one miner, what is credited to it.
+const CREDIT_IN_WORDS: &str = "What is credited, counted in chains of six primes. It follows the blocks that this address finds, spread over its \
+     shares, so it comes in waves.";
+
+/// A miner's rate: on prime chains its credit, which follows its blocks.
+fn miner_rate_label(pool: &PoolView) -> &'static str {
+    match pool.work_unit {
+        WorkUnit::Hashes => "Hash rate",
+        WorkUnit::Chains => "Credited",
+    }
+}
 
 fn rate_label(pool: &PoolView) -> &'static str {
     match pool.work_unit {
@@ -90,9 +103,17 @@ fn rate_label(pool: &PoolView) -> &'static str {
     }
 }
 
-fn rate_chart(pool: &PoolView, history: &[(u64, f64)]) -> Markup {
+fn rate_chart(pool: &PoolView, history: &[(u64, f64)], label: &str) -> Markup {
     let top = history.iter().map(|point| point.1).fold(0.0, f64::max);
-    chart::line(history, &rate(pool.work_unit, top), rate_label(pool))
+    chart::line(history, &rate(pool.work_unit, top), label)
+}
+
+/// How `lode mine` is told what to search with, where it would not by itself.
+fn algorithm_flag(algorithm: &str) -> String {
+    match algorithm {
+        "sha256d" => String::new(),
+        other => format!(" -a {other}"),
+    }
 }
 
 /// The front page.
@@ -114,7 +135,7 @@ pub(crate) fn pool(pool: &PoolView, blocks: &[BlockView]) -> Markup {
                 None => (figure("Network", scaled(pool.difficulty), format!("difficulty at height {}", pool.tip_height))),
             }
         }
-        (rate_chart(pool, &pool.hash_rate_history))
+        (rate_chart(pool, &pool.hash_rate_history, rate_label(pool)))
         @if pool.work_unit == WorkUnit::Chains { p.empty { (CHAINS_IN_WORDS) } }
         @if !pool.shares_refused.is_empty() {
             p.refused { "Refused: " @for (i, (reason, count)) in pool.shares_refused.iter().enumerate() {
@@ -123,7 +144,7 @@ pub(crate) fn pool(pool: &PoolView, blocks: &[BlockView]) -> Markup {
         }
         section {
             h2 { "Mine here" }
-            pre { "lode mine -o " (pool.stratum_url) " -u YOUR-ADDRESS.worker" }
+            pre { "lode mine" (algorithm_flag(&pool.algorithm)) " -o " (pool.stratum_url) " -u YOUR-ADDRESS.worker" }
             p { (match pool.work_unit {
                     WorkUnit::Hashes => "Any Stratum V1 miner will do.",
                     WorkUnit::Chains => "Any miner will do that speaks Stratum V1 with multipliers (Lode's docs/stratum-prime.md).",
@@ -190,7 +211,7 @@ pub(crate) fn block(pool: &PoolView, block: &BlockView, content: Option<&BlockCo
         }
         h2 { "Who was paid what, and why" }
         (payout_table(pool, &block.payouts))
-        p { "Every line but the last is an output of the coinbase, in order: check them in any block explorer." }
+        p { "Every line above the sum is an output of the coinbase, in order: check them in any block explorer." }
         @if let Some(content) = content.filter(|content| !content.data.is_empty()) { (data(&block.hash, content)) }
     };
     frame(&format!("Block {}", block.payouts.height), pool, &main)
@@ -231,7 +252,7 @@ fn payout_table(pool: &PoolView, payouts: &PayoutsView) -> Markup {
         div.wide { table.payouts {
             thead { tr {
                 th { "To" } th.number.extra { "Work" } th.number { "Part" } th.number.extra { "Earned, " (pool.ticker) }
-                th.number { "Paid, " (pool.ticker) } th.number { "Owed after" }
+                th.number { "Paid, " (pool.ticker) } th.number.extra { "Owed after" }
             } }
             tbody { @for output in &payouts.outputs { tr {
                 td { @if output.is_fee { "pool fee " } (miner_link(&output.address)) }
@@ -239,10 +260,10 @@ fn payout_table(pool: &PoolView, payouts: &PayoutsView) -> Markup {
                 td.number { @if output.is_fee || work <= 0.0 { "" } @else { (percent(output.work / work)) } }
                 td.number.extra { (amount(output.earned)) }
                 td.number.paid { (amount(output.amount)) }
-                td.number { (amount(output.owed_after)) }
+                td.number.extra { (amount(output.owed_after)) }
             } } }
             tfoot { tr {
-                td { "Sum, equal to the reward" } td.number.extra { (scaled(work)) } td {} td.extra {} td.number.paid { (amount(paid)) } td {}
+                td { "Sum, equal to the reward" } td.number.extra { (scaled(work)) } td {} td.extra {} td.number.paid { (amount(paid)) } td.extra {}
             } }
         } }
     }
@@ -256,24 +277,63 @@ fn owed_in_words(owed: Amount) -> &'static str {
     }
 }
 
+/// A miner's blocks against its shares, and whether that is luck.
+fn blocks_and_luck(luck: &LuckView) -> Markup {
+    let per_expected = f64::from(luck.blocks) / luck.expected;
+    html! {
+        section.luck {
+            h2 { "Blocks and luck" }
+            p {
+                "Found " (counted(luck.blocks.into(), "block")) "; its shares are worth " (format!("{:.2}", luck.expected))
+                " by the pool's measure. That is " (format!("{per_expected:.2}")) " for each block expected; the other miners found "
+                (format!("{:.2}", luck.others)) ". " (luck_in_words(luck))
+            }
+        }
+    }
+}
+
+fn luck_in_words(luck: &LuckView) -> String {
+    let expected = luck.expected * luck.others;
+    if luck.blocks == 0 && expected < 1.0 {
+        return "It is too early to tell.".to_owned();
+    }
+    let few = f64::from(luck.blocks) < expected;
+    let so = if few { "so few" } else { "so many" };
+    if luck.odds > 0.1 {
+        return format!("That is luck: {:.0} in 100 who search like them have {so}.", luck.odds * 100.0);
+    }
+    let often = match 1.0 / luck.odds {
+        cases if cases < 1e6 => format!("once in {cases:.0} cases"),
+        _ => "less than once in a million cases".to_owned(),
+    };
+    let advice = match few && luck.odds < 0.001 {
+        true => {
+            " So it is hardly luck: the search is for shorter chains than a block needs, and is paid by its blocks."
+        }
+        false => "",
+    };
+    format!("Luck alone brings {so} {often}.{advice}")
+}
+
 /// One miner.
 pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
     let main = html! {
         h1 { "Miner" }
         p.id { (miner.address) }
         dl.figures {
-            (figure(rate_label(pool), rate(pool.work_unit, miner.hash_rate), counted(miner.workers.len() as u64, "worker")))
+            (figure(miner_rate_label(pool), rate(pool.work_unit, miner.hash_rate), counted(miner.workers.len() as u64, "worker")))
             (figure("Work in the window", scaled(miner.work), format!("{} of all", percent(miner.part))))
             (figure("Next block would pay", miner.next_block, &pool.ticker))
             (figure("Paid", miner.paid, format!("{} in {}", pool.ticker, counted(miner.payments.len() as u64, "block"))))
             (figure("Owed", miner.owed, owed_in_words(miner.owed)))
         }
-        (rate_chart(pool, &miner.hash_rate_history))
-        @if pool.work_unit == WorkUnit::Chains { p.empty { (CHAINS_IN_WORDS) } }
+        (rate_chart(pool, &miner.hash_rate_history, miner_rate_label(pool)))
+        @if pool.work_unit == WorkUnit::Chains { p.empty { (CREDIT_IN_WORDS) } }
+        @if let Some(luck) = &miner.luck { (blocks_and_luck(luck)) }
         section {
             h2 { "Workers" }
             @if miner.workers.is_empty() { p.empty { "None with a share in the window." } } @else { div.wide { table.workers {
-                thead { tr { th { "Name" } th.number { (rate_label(pool)) } th.number.extra { "Difficulty" } th.number { "Accepted" }
+                thead { tr { th { "Name" } th.number { (miner_rate_label(pool)) } th.number.extra { "Difficulty" } th.number { "Accepted" }
                     th.number { "Refused" } th { "Last share" } } }
                 tbody { @for worker in &miner.workers { tr {
                     td { @if worker.name.is_empty() { "(unnamed)" } @else { (worker.name) }
@@ -289,10 +349,10 @@ pub(crate) fn miner(pool: &PoolView, miner: &MinerView) -> Markup {
         section {
             h2 { "Payments" }
             @if miner.payments.is_empty() { p.empty { "No block has paid this address yet." } } @else { div.wide { table.payments {
-                thead { tr { th { "Height" } th { "Block" } th.extra { "Found" } th.number { "Amount, " (pool.ticker) } th { "State" } } }
+                thead { tr { th { "Height" } th.extra { "Block" } th.extra { "Found" } th.number { "Amount, " (pool.ticker) } th { "State" } } }
                 tbody { @for payment in &miner.payments { tr {
-                    td { (payment.height) }
-                    td { (block_link(&payment.hash)) }
+                    td { a href=(format!("/block/{}", payment.hash)) { (payment.height) } }
+                    td.extra { (block_link(&payment.hash)) }
                     td.extra { (ago(pool.now, payment.time)) }
                     td.number { (amount(payment.amount)) }
                     td { (state(&payment.state)) }
@@ -314,4 +374,19 @@ pub(crate) fn not_found(pool: &PoolView, what: &str) -> Markup {
             p { a href="/" { "To the pool's front page" } }
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn luck_is_told_as_what_it_is() {
+        let words = |blocks, expected, odds| luck_in_words(&LuckView { blocks, expected, others: 1.0, odds });
+        assert!(words(0, 0.4, 0.67).contains("too early"));
+        assert!(words(3, 4.0, 0.43).contains("43 in 100 who search like them have so few"));
+        assert!(words(9, 4.0, 0.02).contains("so many once in 50 cases."));
+        let short = words(2, 30.0, 1e-9);
+        assert!(short.contains("less than once in a million") && short.contains("hardly luck"), "{short}");
+    }
 }

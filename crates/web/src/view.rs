@@ -66,6 +66,8 @@ pub struct PoolView {
     /// Prime chains: the least length of a block's chain, in primes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain_length: Option<f64>,
+    /// What work is proven with, as `lode mine -a` takes it.
+    pub algorithm: String,
     /// What all work is counted in.
     pub work_unit: WorkUnit,
     /// Work a block takes on average.
@@ -252,6 +254,24 @@ pub struct MinerView {
     pub workers: Vec<WorkerView>,
     /// Blocks that paid it, newest first.
     pub payments: Vec<PaymentView>,
+    /// Prime chains: its blocks against its shares.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub luck: Option<LuckView>,
+}
+
+/// The blocks a miner found against those that its shares are worth: a search tuned for short chains brings shares without the blocks
+/// that belong to them.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LuckView {
+    /// Blocks it found.
+    pub blocks: u32,
+    /// Blocks that its shares are worth by the pool's measure.
+    pub expected: f64,
+    /// Blocks that the pool's other miners found for each that their shares are worth.
+    pub others: f64,
+    /// The probability that luck alone brings one who searches like the others so few blocks; or so many, where there are more than
+    /// expected. 0 to 1.
+    pub odds: f64,
 }
 
 /// One of a miner's machines.

@@ -106,6 +106,14 @@ async fn a_chain_of_primes_is_shown_and_no_rate_is_called_hashes() {
         let page = String::from_utf8(page).unwrap();
         assert!(page.contains("chains/s") && !page.contains("H/s") && !page.contains("Hash rate"), "{page}");
     }
+    let (_, _, page) = get_from(MadeUp::of_primes(), "/").await;
+    assert!(String::from_utf8(page).unwrap().contains("lode mine -a prime -o stratum+tcp://"));
+    let (_, _, page) = get_from(MadeUp::of_primes(), &format!("/miner/{MINER}")).await;
+    let page = String::from_utf8(page).unwrap();
+    assert!(
+        page.contains("Found 3 blocks; its shares are worth 9.42")
+            && page.contains("so few once in 79 cases")
+    );
     let (_, _, pool) = get_from(MadeUp::of_primes(), "/api/v1/pool").await;
     let pool: serde_json::Value = serde_json::from_slice(&pool).unwrap();
     assert_eq!((&pool["work_unit"], &pool["chain_length"]), (&"chains_of_6".into(), &10.4142.into()));

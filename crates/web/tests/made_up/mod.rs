@@ -27,7 +27,6 @@ impl MadeUp {
         Self { sender: watch::Sender::new(0), prime: false }
     }
 
-    #[allow(dead_code)] // the example shows a coin that hashes
     pub(crate) fn of_primes() -> Self {
         Self { prime: true, ..Self::new() }
     }
@@ -75,8 +74,8 @@ fn found(height: u32, state: BlockState) -> BlockView {
 impl Source for MadeUp {
     fn pool(&self) -> PoolView {
         PoolView {
-            coin: "bitcoin".into(),
-            ticker: "BTC".into(),
+            coin: if self.prime { "datacoin" } else { "bitcoin" }.into(),
+            ticker: if self.prime { "DTC" } else { "BTC" }.into(),
             network: "local".into(),
             stratum_url: "stratum+tcp://127.0.0.1:3333".into(),
             now: NOW,
@@ -85,6 +84,7 @@ impl Source for MadeUp {
             tip_hash: HASH.into(),
             difficulty: 0.0731,
             chain_length: self.prime.then_some(10.4142),
+            algorithm: if self.prime { "prime" } else { "sha256d" }.into(),
             work_unit: if self.prime { WorkUnit::Chains } else { WorkUnit::Hashes },
             work_per_block: 3.1e8,
             hash_rate: 2.7e7,
@@ -175,6 +175,7 @@ impl Source for MadeUp {
                 amount: Amount::from_sat(3_111_111_111),
                 state: BlockState::Confirmed { depth: 2 },
             }],
+            luck: self.prime.then_some(LuckView { blocks: 3, expected: 9.42, others: 1.04, odds: 0.0127 }),
         })
     }
 
