@@ -349,6 +349,11 @@ mod tests {
         ] {
             assert_eq!(dust_threshold(&output(0, script), rate), limit);
         }
+        // Each coin has a rate of its own; where consensus has a least output, it is that.
+        for (name, limit) in [("litecoin", 2_940), ("primecoin", 0)] {
+            let rate = Standard::for_coin(lode_coins::find(name, "regtest").unwrap()).dust_rate;
+            assert_eq!(dust_threshold(&output(0, build::p2wpkh(&[0; 20])), rate), limit);
+        }
     }
 
     #[test]
