@@ -94,7 +94,22 @@ impl Command {
     }
 }
 
+/// The exit code of who writes to a reader that has gone, as shells show it (128 and SIGPIPE).
+const READER_GONE: i32 = 141;
+
+/// A reader that has had enough (`lode wallet history | head`) ends a command quietly, as it ends others.
+fn end_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match panic.payload_as_str() {
+        Some(said) if said.starts_with("failed printing to std") && said.contains("Broken pipe") => {
+            std::process::exit(READER_GONE)
+        }
+        _ => usual(panic),
+    }));
+}
+
 fn main() -> ExitCode {
+    end_with_the_reader();
     let Lode { logging, command } = Lode::parse();
     match logging::start(&logging, command.log_level()).and_then(|()| command.run()) {
         Ok(code) => code,

@@ -177,4 +177,10 @@ fn the_risk_of_a_payment() {
     assert!(told(risk(&["--attacker", "0.5"])).contains("however long you wait"));
     assert_eq!(told(risk(&["--confirmations", "6"])).matches("blocks ").count(), 2);
     assert!(refused(risk(&["--attacker", "2"])).contains("from 0 to 1"));
+    // A reader that has had enough is no fault.
+    let mut cut = risk(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(cut.stdout.take());
+    let ended = cut.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(141) && said.is_empty(), "{}: {said}", ended.status);
 }

@@ -289,9 +289,11 @@ fn a_wallet_that_no_one_here_wrote_signs_ours_and_we_sign_its() {
         bitcoind.rpc("generatetoaddress", json!([3, user.address("keys", kind)]));
     }
     bitcoind.rpc("generatetoaddress", json!([100, nobody]));
-    for (name, kind) in [("wpkh", "segwit"), ("tr", "taproot"), ("sh", "nested"), ("pkh", "legacy")] {
-        let said = user.refused(name, &["send", nobody, "60btc", "--rate", "3", "--yes"]);
-        assert!(said.contains("only watches"), "{said}");
+    let said = user.refused("wpkh", &["send", nobody, "60btc", "--rate", "3", "--yes"]);
+    assert!(said.contains("only watches"), "{said}");
+    for (name, kind, purpose) in
+        [("wpkh", "segwit", 84), ("tr", "taproot", 86), ("sh", "nested", 49), ("pkh", "legacy", 44)]
+    {
         let made = user.json(name, &["psbt", nobody, "60btc", "--rate", "3"]);
         let signed = embit(&["sign", &words], made["psbt"].as_str().unwrap());
         let finished = piped(user.command(name, &["sign", "-", "--send", "--json"]), &signed);
@@ -301,22 +303,12 @@ fn a_wallet_that_no_one_here_wrote_signs_ours_and_we_sign_its() {
         bitcoind.rpc("generatetoaddress", json!([1, nobody]));
 
         // The reverse: embit plans, in the form of BIP174 and of BIP370; this wallet signs.
-        for form in [0, 2] {
-            let coins = user.json(name, &["coins"]);
-            let coin = coins[0]["coin"].as_str().unwrap().to_owned();
-            let (txid, vout) = coin.split_once(':').unwrap();
-            let list = user.json(name, &["address", "--all"]);
-            let entry = list
-                .as_array()
-                .unwrap()
-                .iter()
-                .find(|entry| entry["address"] == coins[0]["address"])
-                .unwrap();
-            let purpose = [("wpkh", 84), ("tr", 86), ("sh", 49), ("pkh", 44)]
-                .into_iter()
-                .find(|(n, _)| *n == name)
-                .unwrap()
-                .1;
+        let (coins, list) =
+            (user.json(name, &["coins"]), user.json(name, &["--offline", "address", "--all"]));
+        for (form, coin) in [0, 2].into_iter().zip(coins.as_array().unwrap()) {
+            let (txid, vout) = coin["coin"].as_str().unwrap().split_once(':').unwrap();
+            let mut addresses = list.as_array().unwrap().iter();
+            let entry = addresses.find(|entry| entry["address"] == coin["address"]).unwrap();
             let branch = u8::from(entry["change"].as_bool().unwrap());
             let order = json!({
                 "version": form,
@@ -327,7 +319,7 @@ fn a_wallet_that_no_one_here_wrote_signs_ours_and_we_sign_its() {
                 }],
                 "outputs": [{
                     "script": "0014751e76e8199196d454941c45d1b3a323f1433bd6",
-                    "sat": coins[0]["sat"].as_i64().unwrap() - 1_000,
+                    "sat": coin["sat"].as_i64().unwrap() - 1_000,
                 }],
             });
             let psbt = embit(&["make", &words], &order.to_string());
@@ -337,8 +329,8 @@ fn a_wallet_that_no_one_here_wrote_signs_ours_and_we_sign_its() {
             assert_eq!(told["signed_inputs"], 1, "{kind}, form {form}");
             let waiting = bitcoind.rpc("getrawmempool", json!([]));
             assert!(waiting.as_array().unwrap().contains(&told["txid"]), "{kind}, form {form}");
-            bitcoind.rpc("generatetoaddress", json!([1, nobody]));
         }
+        bitcoind.rpc("generatetoaddress", json!([1, nobody]));
     }
 }
 
