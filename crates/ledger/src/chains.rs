@@ -23,8 +23,8 @@
 //!   as far as what all of them found lately is what was expected ([`TRUSTED`]). Where somebody moves from address to address with a
 //!   search tuned short, blocks fail to come, and newcomers are paid by their blocks alone.
 //!
-//! Counts and accounts are written to a small file each minute and read at the start. It is no part of the books: credit
-//! once given is in the share log.
+//! Counts and accounts are written to a small file each minute, and within a second of a block, and read at the start. It is no part
+//! of the books: credit once given is in the share log, and what the log says is never counted again.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -236,6 +236,10 @@ impl Ledger {
     /// Takes an accepted prime-chain share into account, before it is recorded: its credit.
     pub fn credit_chain(&mut self, account: &Account, share: &ChainShare) -> Credit {
         let blocks = self.chains.take(account.name(), share);
+        if share.is_block() {
+            // What is due for it must outlive a kill: it is written with the next tick.
+            self.chains_saved_ms = 0;
+        }
         Credit::saturating(blocks * share.network.difficulty())
     }
 

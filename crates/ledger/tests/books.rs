@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use lode_ledger::{
-    Credit, Fee, Ledger, LedgerError, LedgerOptions, Limits, Payees, Rules, Share, TemplateRef, Worker,
+    ChainBooks, ChainShare, Credit, Fee, Ledger, LedgerError, LedgerOptions, Limits, Payees, Rules, Share,
+    TemplateRef, Worker,
 };
+use lode_pow::ChainLength;
 use lode_primitives::{Amount, BlockHash};
 
 const HOUR: u64 = 3_600_000;
@@ -170,4 +172,25 @@ fn a_found_block_touches_no_file_until_the_ledger_is_let_go_of() {
     drop((ledger, worker));
     let (ledger, _) = Ledger::open(options(dir.path()), HOUR).unwrap();
     assert_eq!(ledger.open_blocks().count(), 1);
+}
+
+/// What is due to an account for its block outlives a kill from the next tick on.
+#[test]
+fn a_prime_block_is_remembered_at_the_next_tick() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut ledger, _) = Ledger::open(options(dir.path()), HOUR).unwrap();
+    let worker = miner(&mut ledger, 1);
+    let network = ChainLength(0x0a80_0000);
+    let mut take = |length| {
+        let share = ChainShare { length: ChainLength(length), target: network.one_less(), network };
+        ledger.credit_chain(worker.account(), &share);
+        ledger.tick(HOUR + 1_000).unwrap();
+        ledger.chains().standing(worker.account().name())
+    };
+    let path = dir.path().join("chains");
+    take(0x09c0_0000);
+    assert!(!path.exists(), "a share is written with the minute");
+    let standing = take(0x0a90_0000);
+    assert_eq!(ChainBooks::open(&path).standing(worker.account().name()), standing);
+    assert_eq!(standing.blocks, 1);
 }
