@@ -153,6 +153,9 @@ fn print(report: &LoadReport) {
         println!("shares accepted    {}", report.accepted);
         println!("shares refused     {}", report.refused);
         println!("without an answer  {}", report.unanswered);
+        if report.cut_off > 0 {
+            println!("cut off            {} on connections that the pool closed", report.cut_off);
+        }
         println!("shares a second    {:.0}", report.shares_per_second);
     }
     if let Some(us) = report.cpu_us_per_share {

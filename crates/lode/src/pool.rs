@@ -36,6 +36,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = runtime::asked_to_stop();
+    let mut reload = runtime::asked_to_reload();
     let stack = Stack::start(settings).await?;
     for address in stack.pool.addresses() {
         tracing::info!(coin = %stack.coin, "miners connect to stratum+tcp://{address}");
@@ -44,9 +45,17 @@ async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
         tracing::info!("miners that know only getwork connect to http://{address}");
     }
     tracing::info!("the dashboard is at http://{}", stack.web);
-    let ended = tokio::select! {
-        () = stop => Ok(()),
-        ended = node_ended(&stack) => ended,
+    tokio::pin!(stop);
+    let ended = loop {
+        tokio::select! {
+            () = &mut stop => break Ok(()),
+            ended = node_ended(&stack) => break ended,
+            () = reload.next() => {
+                if stack.pool.reload_certificate().is_none() {
+                    tracing::info!("asked to reload: only certificates are, and pool.tls names none");
+                }
+            }
+        }
     };
     tracing::info!("stopping");
     stack.stop().await;

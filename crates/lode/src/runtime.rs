@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The one runtime of the process.
 pub(crate) fn start() -> anyhow::Result<Runtime> {
@@ -32,5 +32,24 @@ pub(crate) fn asked_to_stop() -> impl Future<Output = ()> + Send + 'static {
             eprintln!("lode: stopped at once, as asked twice");
             std::process::exit(130);
         });
+    }
+}
+
+/// Being asked to read files again: SIGHUP, which `systemctl reload` sends. Counted from the call; without it that signal would
+/// end the process. To be called within the runtime.
+pub(crate) fn asked_to_reload() -> Reload {
+    Reload(signal(SignalKind::hangup()).ok())
+}
+
+/// See [`asked_to_reload`].
+pub(crate) struct Reload(Option<Signal>);
+
+impl Reload {
+    /// Waits for the next time.
+    pub(crate) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
     }
 }

@@ -45,6 +45,8 @@ impl Stack {
         let directory = settings.pool_directory()?;
         std::fs::create_dir_all(&directory)
             .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+        // Miners who come back after a crash are let in while the books are read.
+        let listeners = Pool::listen(coin, &settings.pool)?;
         let (ledger, recovery) = Ledger::open(ledger_options(settings, coin)?, unix_ms())?;
         tracing::info!(shares = recovery.shares, segments = recovery.segments, "the share log is read");
         if let Some((path, bytes)) = &recovery.cut {
@@ -60,14 +62,15 @@ impl Stack {
         };
         let sources = Sources::start(nodes(settings, coin, node.as_ref())?);
         let watch = Watch::start(&directory.join("found.journal"), sources.clone(), Arc::clone(&ledger))?;
-        let pool = Pool::start(PoolParts {
+        let parts = PoolParts {
             coin,
             config: settings.pool.clone(),
             ledger,
             solo: settings.payout.window == WindowName::Solo,
             upstream: Nodes { sources: sources.clone(), watch: watch.clone() },
             directory: Some(directory.clone()),
-        })?;
+        };
+        let pool = Pool::start_on(listeners, parts)?;
         if let Err(error) = crate::admin::serve(&directory, pool.clone()) {
             tracing::warn!("`lode admin` will not reach this pool: {error:#}");
         }

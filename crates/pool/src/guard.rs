@@ -63,6 +63,8 @@ pub enum Refusal {
     RateInAll,
     /// Its address block authorises too many user names.
     Logins,
+    /// All together authorise too many user names.
+    LoginsInAll,
     /// Its address block sends too much.
     Bytes,
     /// Its account has too many connections from blocks that brought no work.
@@ -90,6 +92,7 @@ impl Refusal {
             Self::Rate => "rate",
             Self::RateInAll => "rate_in_all",
             Self::Logins => "logins",
+            Self::LoginsInAll => "logins_in_all",
             Self::Bytes => "bytes",
             Self::Account => "account",
             Self::Crowded => "crowded",
@@ -114,6 +117,9 @@ impl Refusal {
                 "more connect than pool.guard.connects_per_second_in_all, and it has brought no work yet"
             }
             Self::Logins => "it authorises more user names than pool.guard.logins_per_second",
+            Self::LoginsInAll => {
+                "more user names are authorised than pool.guard.logins_per_second_in_all, and it has brought no work yet"
+            }
             Self::Bytes => "it sends more than pool.guard.bytes_per_second",
             Self::Account => {
                 "its account has pool.guard.newcomers_per_account connections from addresses without work"
@@ -149,6 +155,34 @@ struct Block {
     proven_until_ms: u64,
     /// Why it was last turned away, and when.
     last: Option<(Refusal, u64)>,
+}
+
+/// A token bucket: so many at once, and so many a second in the long run.
+#[derive(Debug)]
+struct Bucket {
+    rate: f32,
+    burst: f32,
+    /// What is in it, and when that was so.
+    tokens: f32,
+    at_ms: u64,
+}
+
+impl Bucket {
+    fn full(rate: u32, burst: u32) -> Self {
+        Self { rate: rate as f32, burst: burst as f32, tokens: burst as f32, at_ms: 0 }
+    }
+
+    /// Takes one; false where there is none.
+    fn take(&mut self, now_ms: u64) -> bool {
+        let seconds = now_ms.saturating_sub(self.at_ms) as f32 / 1000.0;
+        self.tokens = (self.tokens + seconds * self.rate).min(self.burst);
+        self.at_ms = self.at_ms.max(now_ms);
+        let some = self.tokens >= 1.0;
+        if some {
+            self.tokens -= 1.0;
+        }
+        some
+    }
 }
 
 /// What a connection did since the guard was last told.
@@ -202,8 +236,9 @@ pub struct Guard {
     proven: HashMap<(u64, u128), u64>,
     /// Connections of each account from blocks that have not brought it work.
     newcomers: HashMap<u64, u32>,
-    /// Connects that may come in all, and when that was so.
-    connects: (f32, u64),
+    /// Connects and user names that may come in all.
+    connects: Bucket,
+    logins: Bucket,
     swept_ms: u64,
     /// Bans since they were last asked for, and how many there were besides.
     news: (Vec<Ban>, usize),
@@ -213,7 +248,8 @@ pub struct Guard {
 impl Guard {
     /// Empty tables.
     pub fn new(config: GuardConfig) -> Self {
-        let connects = (config.connects_burst_in_all as f32, 0);
+        let connects = Bucket::full(config.connects_per_second_in_all, config.connects_burst_in_all);
+        let logins = Bucket::full(config.logins_per_second_in_all, config.logins_burst_in_all);
         Self {
             config,
             blocks: HashMap::new(),
@@ -221,6 +257,7 @@ impl Guard {
             proven: HashMap::new(),
             newcomers: HashMap::new(),
             connects,
+            logins,
             swept_ms: 0,
             news: (Vec::new(), 0),
             changed: false,
@@ -298,12 +335,7 @@ impl Guard {
         if now_ms < block.proven_until_ms {
             return Ok(());
         }
-        let (tokens, at_ms) = self.connects;
-        let seconds = now_ms.saturating_sub(at_ms) as f32 / 1000.0;
-        let tokens = (tokens + seconds * self.config.connects_per_second_in_all as f32)
-            .min(self.config.connects_burst_in_all as f32);
-        self.connects = (if tokens < 1.0 { tokens } else { tokens - 1.0 }, now_ms.max(at_ms));
-        if tokens < 1.0 { Err(Refusal::RateInAll) } else { Ok(()) }
+        if self.connects.take(now_ms) { Ok(()) } else { Err(Refusal::RateInAll) }
     }
 
     /// An address was turned away for a reason that is not the guard's own.
@@ -316,13 +348,28 @@ impl Guard {
     /// Asks to authorise a user name.
     pub fn login(&mut self, address: IpAddr, now_ms: u64) -> Result<(), Refusal> {
         let allowed = self.is_allowed(address);
-        let Some(block) = self.known(block_key(address), now_ms) else { return Ok(()) };
-        if !allowed && block.logins < 1.0 {
-            block.last = Some((Refusal::Logins, now_ms));
-            return Err(Refusal::Logins);
+        let key = block_key(address);
+        let Some(block) = self.known(key, now_ms) else { return Ok(()) };
+        let refusal = if allowed {
+            None
+        } else if block.logins < 1.0 {
+            Some(Refusal::Logins)
+        } else if now_ms >= block.proven_until_ms && !self.logins.take(now_ms) {
+            Some(Refusal::LoginsInAll)
+        } else {
+            None
+        };
+        let block = self.block(key, now_ms);
+        match refusal {
+            Some(refusal) => {
+                block.last = Some((refusal, now_ms));
+                Err(refusal)
+            }
+            None => {
+                block.logins -= 1.0;
+                Ok(())
+            }
         }
-        block.logins -= 1.0;
-        Ok(())
     }
 
     /// A connection is about to authorise its first user name, of an account named by a hash. `true` where it counts as a

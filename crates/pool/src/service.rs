@@ -20,7 +20,10 @@ use lode_stratum::{Difficulty, Login, Reject};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::config::{ConfigError, PoolConfig};
-use crate::front::{Books, Front, FrontError, FrontStats, Handed, Limit, Reason, SessionInfo, Who, unix_us};
+use crate::front::{
+    Books, Front, FrontError, FrontStats, Handed, Limit, Listeners, Reason, SessionInfo, TlsError, Who,
+    unix_us,
+};
 use crate::getwork::{self, Gateway};
 use crate::guard::{Ban, BlockView, NetworkBlock};
 use crate::job::{Job, JobError, JobParts, Pays};
@@ -150,8 +153,20 @@ pub struct Pool;
 impl Pool {
     /// Listens and serves. To be called within a tokio runtime; ends with [`PoolHandle::stop`].
     pub fn start<U: Upstream>(parts: PoolParts<U>) -> Result<PoolHandle, PoolError> {
-        let PoolParts { coin, config, ledger, solo, upstream, directory } = parts;
+        let listeners = Self::listen(parts.coin, &parts.config)?;
+        Self::start_on(listeners, parts)
+    }
+
+    /// Listens on the ports of these settings: to be done before the books are read, so that miners who come back after a
+    /// crash find the door open.
+    pub fn listen(coin: &Coin, config: &PoolConfig) -> Result<Listeners, PoolError> {
         config.check_for(coin)?;
+        Ok(Listeners::bind(config)?)
+    }
+
+    /// Serves on ports that [`Pool::listen`] opened with the same settings.
+    pub fn start_on<U: Upstream>(listeners: Listeners, parts: PoolParts<U>) -> Result<PoolHandle, PoolError> {
+        let PoolParts { coin, config, ledger, solo, upstream, directory } = parts;
         let settings = SessionSettings {
             version_mask: config.version_mask,
             vardiff: config.vardiff.clone(),
@@ -163,7 +178,7 @@ impl Pool {
         let books: Arc<dyn Books> = Arc::new(LedgerBooks { coin, ledger: Arc::clone(&ledger) });
         let (sender, found) = sync_channel(FOUND_QUEUE);
         let bans = directory.map(|directory| directory.join("bans.jsonl"));
-        let front = Front::start(&config, settings, books, sender.clone(), bans)?;
+        let front = Front::start(&config, listeners, settings, books, sender.clone(), bans)?;
         let (publish, job) = watch::channel(None);
         let getwork = match config.getwork {
             Some(address) => {
@@ -324,6 +339,12 @@ impl PoolHandle {
     /// True while new connections are turned away for a restart.
     pub fn is_draining(&self) -> bool {
         lock(&self.inner.front).is_draining()
+    }
+
+    /// Reads the certificate and its key again; `None` where there is no encryption. Where they cannot be used the old pair
+    /// stays in force. The log says how it went.
+    pub fn reload_certificate(&self) -> Option<Result<(), TlsError>> {
+        lock(&self.inner.front).reload_certificate()
     }
 
     /// Connections there can be at once.

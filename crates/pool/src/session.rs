@@ -140,6 +140,8 @@ pub struct Session {
     accepted: u32,
     refused: u32,
     last_refusal: Option<Reject>,
+    /// It is not closed for what is refused.
+    bears_refusals: bool,
     /// The operator has set the difficulty: it is not adjusted.
     pinned: bool,
     /// Difficulty of all accepted shares.
@@ -176,6 +178,7 @@ impl Session {
             accepted: 0,
             refused: 0,
             last_refusal: None,
+            bears_refusals: false,
             pinned: false,
             work: 0.0,
         }
@@ -221,6 +224,16 @@ impl Session {
         self.accepted > 0 && self.work >= settings.ports[usize::from(self.port)].start_difficulty
     }
 
+    /// True where it has brought work, and not fifty refusals for each share: its answers are not to wait for strangers.
+    pub fn is_miner(&self, settings: &SessionSettings) -> bool {
+        self.is_proof(settings) && self.refused / REFUSED_PER_ACCEPTED <= self.accepted
+    }
+
+    /// It may have refused what it likes: it comes from where the operator lets in whatever follows.
+    pub fn bear_refusals(&mut self) {
+        self.bears_refusals = true;
+    }
+
     /// How near it is to being closed for nonsense: 1 where it is.
     pub fn offences(&self) -> f32 {
         f32::from(self.offences.min(OFFENCES_MAX)) / f32::from(OFFENCES_MAX)
@@ -262,7 +275,10 @@ impl Session {
         }
         if self.offences >= OFFENCES_MAX || self.stranger_requests >= STRANGER_REQUESTS_MAX {
             Fate::Malformed
-        } else if self.refused >= REFUSED_MAX && self.refused / REFUSED_PER_ACCEPTED > self.accepted {
+        } else if !self.bears_refusals
+            && self.refused >= REFUSED_MAX
+            && self.refused / REFUSED_PER_ACCEPTED > self.accepted
+        {
             Fate::Refused
         } else {
             Fate::Stay

@@ -112,6 +112,9 @@ fn hold(kinds: &[Attack]) {
     let options = honest(&pool, miners, time);
     let quiet = run(&options, |_| {}).unwrap();
     check(&pool, &quiet, miners, 0);
+    let stats = pool.front.stats();
+    let quiet_wait = stats.waited_us(0.99);
+    stats.waits.iter().for_each(|count| count.store(0, Ordering::Relaxed));
     let before = pool.recorded();
     let mut running = None;
     let report = run(&options, |phase| {
@@ -123,9 +126,10 @@ fn hold(kinds: &[Attack]) {
     .unwrap();
     check(&pool, &report, miners, before);
     let (quiet, now) = (quiet.latency_us.unwrap(), report.latency_us.unwrap());
-    let stats = pool.front.stats();
     println!(
-        "{kinds:?}: answers in {now:?} us, quiet {quiet:?}; {} connections accepted, {} turned away, {} bans, {} open",
+        "{kinds:?}: answers in {now:?} us, quiet {quiet:?}; of that in the pool under {}, quiet {} us (99 %); {} connections accepted, {} turned away, {} bans, {} open",
+        stats.waited_us(0.99),
+        quiet_wait,
         stats.connected.load(Ordering::Relaxed),
         stats.turned_away.load(Ordering::Relaxed),
         pool.front.bans().len(),

@@ -146,19 +146,40 @@ fn a_miner_without_a_share_for_too_long_is_told_and_closed() {
     });
 }
 
-/// Whoever has too much refused is closed, but not before each of its shares that were read has an answer, and a word why.
+/// The line of a share that is refused.
+fn stale(id: u32) -> String {
+    format!(
+        "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[\"{}.rig\",\"ffffff\",\"00\",\"00\",\"00\"]}}\n",
+        common::ADDRESS
+    )
+}
+
+/// Where the operator lets in whatever follows, no connection is closed for its refusals: each of them is answered.
 #[test]
-fn no_share_that_was_read_goes_unanswered_before_the_close() {
+fn whoever_is_always_let_in_may_have_anything_refused() {
     let pool = TestPool::start(config());
     let mut miner = Miner::connect(pool.address());
     miner.login("rig");
-    let share = |id: u32| {
-        format!(
-            "{{\"id\":{id},\"method\":\"mining.submit\",\"params\":[\"{}.rig\",\"ffffff\",\"00\",\"00\",\"00\"]}}\n",
-            common::ADDRESS
-        )
-    };
-    let sent: String = (1000..10_500).map(share).collect();
+    for batch in 0..300 {
+        let ids = 1000 + batch * 20..1020 + batch * 20;
+        miner.send(&ids.clone().map(stale).collect::<String>());
+        for id in ids {
+            assert_eq!(miner.answer(id.into())["error"][0], 21);
+        }
+    }
+    miner.send(&miner.share(7, "rig", 1));
+    assert_eq!(miner.answer(7)["result"], true);
+}
+
+/// Whoever has too much refused is closed, but not before each of its shares that were read has an answer, and a word why.
+#[test]
+fn no_share_that_was_read_goes_unanswered_before_the_close() {
+    let mut strict = config();
+    strict.guard.allow = vec![];
+    let pool = TestPool::start(strict);
+    let mut miner = Miner::connect(pool.address());
+    miner.login("rig");
+    let sent: String = (1000..10_500).map(stale).collect();
     let mut writer = miner.stream.try_clone().unwrap();
     let writing = std::thread::spawn(move || {
         use std::io::Write as _;

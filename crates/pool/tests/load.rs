@@ -89,3 +89,23 @@ fn memory_after_churn_is_as_at_its_start() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// A pool that closes whoever has too much refused leaves the last batch of each without an answer: that is not the same as a
+/// share that got lost on a connection that is open.
+#[test]
+fn what_is_cut_off_is_told_from_what_is_not_answered() {
+    let mut strict = config();
+    strict.guard.allow = vec![];
+    let pool = TestPool::start(strict);
+    let options = LoadOptions {
+        shares: ShareKind::Same,
+        shares_for: Duration::from_secs(600),
+        pipeline: 500,
+        connections: 2,
+        sending: 2,
+        ..options(&pool)
+    };
+    let report = run(&options, |_| {}).unwrap();
+    assert_eq!((report.lost, report.unanswered), (2, 0));
+    assert!(report.refused >= 10_000 && report.cut_off <= 1_000, "{report:?}");
+}

@@ -8,8 +8,8 @@ use lode_stratum::LineSplitter;
 use mio::net::TcpStream;
 
 use super::tls::Tls;
-use crate::guard::Traffic;
-use crate::session::{Session, Sink};
+use crate::guard::{NetworkBlock, Traffic};
+use crate::session::{Session, SessionSettings, Sink};
 
 /// Bytes a slow reader may leave unread in here before it is closed: several jobs of the largest class, or the answers to a
 /// thousand shares.
@@ -41,6 +41,12 @@ pub(super) struct Connection {
     pub(super) opening: Opening,
     pub(super) tls: Option<Box<Tls>>,
     pub(super) leaving: Option<Leaving>,
+    /// Waits among the strangers that are ready.
+    pub(super) queued: bool,
+    /// Its time is over: it is to be ended.
+    pub(super) late: bool,
+    /// The other side has closed: even behind a short read there is an end to be seen.
+    pub(super) to_end: bool,
     unsent: Vec<u8>,
     /// The account it counts for as a newcomer's, by the guard's hash.
     pub(super) newcomer: Option<u64>,
@@ -85,6 +91,9 @@ impl Connection {
             opening: if proxied { Opening::Proxy(Vec::new()) } else { Opening::First },
             tls: None,
             leaving: None,
+            queued: false,
+            late: false,
+            to_end: false,
             unsent: Vec::new(),
             newcomer: None,
             proven_until_s: 0,
@@ -93,6 +102,19 @@ impl Connection {
             untold_bytes: 0,
             told: (0, 0),
         }
+    }
+
+    /// The guard has let it in. `allow`: networks without limits.
+    pub(super) fn let_in(&mut self, allow: &[NetworkBlock]) {
+        self.entered = true;
+        if allow.iter().any(|network| network.contains(self.address)) {
+            self.session.bear_refusals();
+        }
+    }
+
+    /// True where it has brought work: it is served before those that have not.
+    pub(super) fn is_miner(&self, settings: &SessionSettings) -> bool {
+        self.leaving.is_none() && self.session.is_miner(settings)
     }
 
     /// Counts bytes that came in.

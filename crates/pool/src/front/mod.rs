@@ -19,6 +19,7 @@
 
 mod connection;
 mod limits;
+mod listeners;
 mod orders;
 mod proxy;
 mod thread;
@@ -26,7 +27,7 @@ mod tls;
 mod watchman;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -36,7 +37,6 @@ use std::thread::JoinHandle;
 use lode_ledger::{LogError, Share, Worker};
 use lode_stratum::{Difficulty, Reject};
 use mio::Waker;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::class::CoinbaseClass;
 use crate::config::PoolConfig;
@@ -46,16 +46,9 @@ use crate::origins::Origins;
 use crate::session::{Accounts, Found, SessionSettings};
 
 pub use limits::Limit;
+pub use listeners::Listeners;
 pub use orders::{Reason, Who};
 pub use tls::TlsError;
-
-/// Connections waiting to be accepted: when a pool comes back, everybody connects at once. The system may have a
-/// lower bound (`net.core.somaxconn`).
-const BACKLOG: i32 = 65_535;
-/// Seconds of silence after which TCP asks whether the miner is still there.
-const KEEPALIVE_SECONDS: u64 = 120;
-/// Serving threads at most: beyond it the log's one writer is the limit.
-const THREADS_MAX: usize = 8;
 
 /// The books as the front needs them.
 pub trait Books: Accounts + Send + Sync {
@@ -80,12 +73,38 @@ pub struct FrontStats {
     pub refused: [AtomicU64; Reject::ALL.len()],
     /// The log cannot be written: shares are being refused.
     pub log_failed: AtomicBool,
+    /// How long miners' answers waited in the pool, at most: from the look at the sockets before the one that found them ready,
+    /// to the last answer of the round. By powers of two of a microsecond: place `n` counts those under `1 << n`.
+    pub waits: [AtomicU64; WAITS],
     /// What is running short, as of the last second.
     pub limits: Mutex<Vec<Limit>>,
     /// Unix microseconds at which the last job's first and last line were sent, over all threads.
     pub fanout_first_us: AtomicU64,
     /// See `fanout_first_us`.
     pub fanout_last_us: AtomicU64,
+}
+
+/// Places of [`FrontStats::waits`]: up to four seconds, and what is longer in the last.
+const WAITS: usize = 24;
+
+impl FrontStats {
+    /// Counts answers that waited.
+    fn waited(&self, us: u64, answers: u64) {
+        let place = (u64::BITS - us.leading_zeros()) as usize;
+        self.waits[place.min(WAITS - 1)].fetch_add(answers, Ordering::Relaxed);
+    }
+
+    /// Microseconds below which this part of the miners' answers waited in the pool, as a power of two.
+    pub fn waited_us(&self, part: f64) -> u64 {
+        let counts = self.waits.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let wanted = counts.iter().sum::<u64>() as f64 * part;
+        let mut sum = 0.0;
+        let place = counts.iter().position(|count| {
+            sum += *count as f64;
+            sum >= wanted
+        });
+        1 << place.unwrap_or(WAITS - 1)
+    }
 }
 
 /// A found block on its way to the disk.
@@ -104,6 +123,8 @@ pub(crate) struct Shared {
     pub(crate) guard: Mutex<Guard>,
     pub(crate) stats: Arc<FrontStats>,
     pub(crate) proxies: Vec<NetworkBlock>,
+    /// Networks that have no limits.
+    pub(crate) allow: Vec<NetworkBlock>,
     pub(crate) connections_max: usize,
     pub(crate) login_ms: u64,
     pub(crate) idle_ms: u64,
@@ -216,9 +237,10 @@ pub struct Front {
 }
 
 impl Front {
-    /// Listens on all ports and serves them. `bans`: the file that bans are kept in.
+    /// Serves miners on the ports of these settings. `bans`: the file that bans are kept in.
     pub fn start(
         config: &PoolConfig,
+        listeners: Listeners,
         settings: SessionSettings,
         books: Arc<dyn Books>,
         found: SyncSender<Handed>,
@@ -237,20 +259,8 @@ impl Front {
             }
             wanted => wanted,
         };
-        let mut listeners = Vec::new();
-        for port in &config.ports {
-            let bind = |source| FrontError::Bind { address: port.bind, source };
-            listeners.push(listen(port.bind).map_err(bind)?);
-        }
-        let addresses: Vec<SocketAddr> = listeners
-            .iter()
-            .zip(&config.ports)
-            .map(|(l, port)| l.local_addr().unwrap_or(port.bind))
-            .collect();
-        let count = match config.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
-            threads => threads.min(64),
-        };
+        let Listeners { of_threads, addresses } = listeners;
+        let count = of_threads.len();
         let mut guard = Guard::new(config.guard.clone());
         if let Some(path) = &bans {
             match crate::guard::load_bans(path) {
@@ -269,6 +279,7 @@ impl Front {
             guard: Mutex::new(guard),
             stats: Arc::new(FrontStats::default()),
             proxies: config.proxy_protocol_from.clone(),
+            allow: config.guard.allow.clone(),
             connections_max,
             login_ms: u64::from(config.login_seconds) * 1000,
             idle_ms: u64::from(config.idle_seconds) * 1000,
@@ -288,11 +299,9 @@ impl Front {
             shared: Arc::clone(&shared),
             watchman: None,
         };
-        for number in 0..count {
-            let own = listeners.iter().map(TcpListener::try_clone).collect::<Result<Vec<_>, _>>();
-            let (mailbox, thread) = own
-                .and_then(|own| thread::start(number, own, Arc::clone(&shared), found.clone()))
-                .map_err(FrontError::Thread)?;
+        for (number, own) in of_threads.into_iter().enumerate() {
+            let (mailbox, thread) =
+                thread::start(number, own, Arc::clone(&shared), found.clone()).map_err(FrontError::Thread)?;
             front.mailboxes.push(mailbox);
             front.threads.push(thread);
         }
@@ -346,19 +355,6 @@ impl Drop for Front {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// A listening socket. What is set here is inherited by every connection accepted (Linux), which saves system calls there.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    let keepalive = std::time::Duration::from_secs(KEEPALIVE_SECONDS);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive).with_interval(keepalive / 4))?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// Unix time in microseconds.

@@ -11,6 +11,7 @@ use lode_ledger::Worker;
 use lode_stratum::Difficulty;
 use serde::Serialize;
 
+use super::tls::{Certificate, TlsError};
 use super::{Command, Front, SessionInfo, unix_us};
 use crate::guard::{Ban, BlockView, NetworkBlock, Refusal};
 
@@ -108,6 +109,12 @@ impl Front {
     /// True while new connections are turned away for a restart.
     pub fn is_draining(&self) -> bool {
         self.shared.draining.load(Relaxed)
+    }
+
+    /// Reads the certificate and its key again; `None` where there is no encryption. Where they cannot be used the old pair
+    /// stays in force.
+    pub fn reload_certificate(&self) -> Option<Result<(), TlsError>> {
+        self.shared.certificate.as_ref().map(Certificate::reload)
     }
 
     fn ask<T>(&self, command: impl Fn(SyncSender<T>) -> Command) -> Vec<Receiver<T>> {

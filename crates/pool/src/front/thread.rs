@@ -6,6 +6,7 @@ mod input;
 mod mail;
 mod round;
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener as StdListener;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,8 +26,17 @@ use round::Round;
 
 /// Bytes read from one connection at a time; a connection with more waiting is read again behind the others.
 const READ_CHUNK: usize = 64 * 1024;
-/// Ready connections served in a round: answers wait for its end, so that a crowd makes miners wait a millisecond, not twenty.
-const EVENTS_MAX: usize = 128;
+/// Ready connections asked of the system at a time.
+const EVENTS_MAX: usize = 1_024;
+/// Ready miners served before their answers leave: answers wait for the end of a round, so it must be short.
+const MINERS_BATCH: usize = 128;
+/// Strangers served, and connections accepted and ended, before it is looked whether a miner is ready: a crowd at the door
+/// makes those who work wait for a tenth of a millisecond.
+const STRANGERS_BATCH: usize = 8;
+/// Bytes read from a stranger at a time, for the same reason: a whole log-in.
+const STRANGER_CHUNK: usize = 4 * 1024;
+/// A wait for events that took no longer than this is no rest: they were there, and asking is work too.
+const SHORT_WAIT: Duration = Duration::from_micros(20);
 /// Between looks at idle connections, and at the longest between looks at the mailbox.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -60,6 +70,8 @@ pub(super) fn start(
         connections: Slab::new(),
         number,
         again: Vec::new(),
+        strangers: VecDeque::new(),
+        late: Vec::new(),
         plain: Vec::new(),
         ticks: 0,
         accepting: Vec::new(),
@@ -81,8 +93,13 @@ struct Thread {
     connections: Slab<Connection>,
     jobs: Jobs,
     number: usize,
-    /// Connections with more to read than one chunk.
+    /// Miners with more to read than one chunk.
     again: Vec<usize>,
+    /// Ready connections that have brought no work: served behind those that have, a few at a time. Who has left may still
+    /// be in it, so a connection has to know that it waits.
+    strangers: VecDeque<usize>,
+    /// Connections whose time is over, it seems: ended a few at a time.
+    late: Vec<usize>,
     /// What was decrypted of one chunk.
     plain: Vec<u8>,
     ticks: u32,
@@ -99,10 +116,13 @@ impl Thread {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut buffer = vec![0; READ_CHUNK];
         let mut next_tick = Instant::now() + TICK;
+        let mut looked = Instant::now();
         loop {
-            let busy = !self.again.is_empty() || !self.accepting.is_empty();
-            let wait =
-                if busy { Duration::ZERO } else { next_tick.saturating_duration_since(Instant::now()) };
+            let asked = Instant::now();
+            let wait = match self.has_more() {
+                true => Duration::ZERO,
+                false => next_tick.saturating_duration_since(asked),
+            };
             if let Err(error) = self.poll.poll(&mut events, Some(wait))
                 && error.kind() != ErrorKind::Interrupted
             {
@@ -110,38 +130,99 @@ impl Thread {
                 std::thread::sleep(Duration::from_millis(100));
             }
             let woke = Instant::now();
+            let rested = woke.duration_since(asked) > SHORT_WAIT;
+            if rested {
+                // Nothing was ready while it slept.
+                looked = woke;
+            }
             self.now_ms = unix_us() / 1000;
             if !self.take_mail() {
                 return;
             }
-            let again = std::mem::take(&mut self.again);
-            for key in again {
-                self.read(key, false, &mut buffer);
+            let answered = self.serve(&events, &mut buffer);
+            if answered > 0 {
+                let waited_us = u64::try_from(looked.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.shared.stats.waited(waited_us, answered as u64);
             }
-            for event in &events {
-                match event.token() {
-                    WAKER => {}
-                    Token(listener) if listener < LISTENERS_MAX => self.accepting.push(listener),
-                    Token(token) => {
-                        let key = token - LISTENERS_MAX;
-                        if event.is_writable() {
-                            self.flush(key);
-                        }
-                        if event.is_readable() || event.is_error() {
-                            self.read(key, event.is_read_closed() || event.is_error(), &mut buffer);
-                        }
-                    }
-                }
-            }
-            self.commit();
+            looked = woke;
+            self.serve_strangers(&mut buffer);
             self.accept();
+            self.end_late();
             if Instant::now() >= next_tick {
                 next_tick = Instant::now() + TICK;
                 self.tick();
             }
-            let busy_us = u64::try_from(woke.elapsed().as_micros()).unwrap_or(0);
+            let since = if rested { woke } else { asked };
+            let busy_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(0);
             self.shared.busy_us[self.number].fetch_add(busy_us, Relaxed);
         }
+    }
+
+    /// True where something is left of the last round.
+    fn has_more(&self) -> bool {
+        !(self.again.is_empty()
+            && self.strangers.is_empty()
+            && self.accepting.is_empty()
+            && self.late.is_empty())
+    }
+
+    /// Serves the miners that are ready, and puts the strangers in their queue. How many were served.
+    fn serve(&mut self, events: &Events, buffer: &mut [u8]) -> usize {
+        let mut served = self.again.len();
+        for key in std::mem::take(&mut self.again) {
+            self.read(key, buffer);
+        }
+        for event in events {
+            let key = match event.token() {
+                WAKER => continue,
+                Token(listener) if listener < LISTENERS_MAX => {
+                    self.accepting.push(listener);
+                    continue;
+                }
+                Token(token) => token - LISTENERS_MAX,
+            };
+            if event.is_writable() {
+                self.flush(key);
+            }
+            if !event.is_readable() && !event.is_error() {
+                continue;
+            }
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            connection.to_end |= event.is_read_closed() || event.is_error();
+            if connection.is_miner(&self.shared.settings) {
+                self.read(key, buffer);
+                served += 1;
+                if served.is_multiple_of(MINERS_BATCH) {
+                    self.commit();
+                }
+            } else {
+                self.queue(key);
+            }
+        }
+        self.commit();
+        served
+    }
+
+    /// Puts a connection behind the strangers that are ready.
+    fn queue(&mut self, key: usize) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !std::mem::replace(&mut connection.queued, true)
+        {
+            self.strangers.push_back(key);
+        }
+    }
+
+    /// Serves the strangers that have waited longest.
+    fn serve_strangers(&mut self, buffer: &mut [u8]) {
+        for _ in 0..STRANGERS_BATCH {
+            let Some(key) = self.strangers.pop_front() else { break };
+            let waits =
+                self.connections.get_mut(key).map(|connection| std::mem::take(&mut connection.queued));
+            if waits == Some(true) {
+                self.read(key, &mut buffer[..STRANGER_CHUNK]);
+            }
+        }
+        self.commit();
     }
 
     /// Says something that may come by the thousand, at most each ten seconds.

@@ -1,5 +1,5 @@
 //! TLS for miners that want it: told from plain Stratum by the first byte, on every port. The certificate is read again when
-//! its file changes.
+//! its file changes, and when the operator says so.
 
 use std::io::{self, Read as _, Write as _};
 use std::path::PathBuf;
@@ -60,17 +60,30 @@ impl Certificate {
         Ok(Some(Self { files, current }))
     }
 
-    /// Reads the files again where they have changed. True where the certificate is a new one; the old one stays where the
-    /// new cannot be used.
-    pub(super) fn refresh(&self) -> Result<bool, TlsError> {
-        let times = changed(&self.files);
-        if self.lock().1 == times {
-            return Ok(false);
+    /// Reads the files again where they have changed, and says in the log how that went.
+    pub(super) fn refresh(&self) {
+        if self.lock().1 != changed(&self.files) {
+            let _ = self.reload();
         }
-        self.lock().1 = times;
-        let new = read(&self.files)?;
-        self.lock().0 = new;
-        Ok(true)
+    }
+
+    /// Reads the files again, and says in the log how that went. The old pair stays in force where the new one cannot be used.
+    pub(super) fn reload(&self) -> Result<(), TlsError> {
+        self.lock().1 = changed(&self.files);
+        let path = self.files.0.display();
+        match read(&self.files) {
+            Ok(new) => {
+                self.lock().0 = new;
+                tracing::info!("the certificate {path} is read: new connections get it");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(
+                    "the certificate that was in force stays in force, until {path} and its key can be used: {error}"
+                );
+                Err(error)
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, (Arc<ServerConfig>, [Option<SystemTime>; 2])> {

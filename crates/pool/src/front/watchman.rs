@@ -84,7 +84,9 @@ impl Rounds {
         self.keep_bans();
         if self.ticks.is_multiple_of(SLOW_TICKS) {
             self.shared.guard().forget(unix_us() / 1000);
-            self.refresh_certificate();
+            if let Some(certificate) = &self.shared.certificate {
+                certificate.refresh();
+            }
         }
     }
 
@@ -161,15 +163,6 @@ impl Rounds {
         let Some((path, bans)) = self.shared.bans.as_ref().zip(bans) else { return };
         if let Err(error) = guard::save_bans(path, &bans) {
             tracing::warn!("the bans cannot be kept in {}: {error}", path.display());
-        }
-    }
-
-    fn refresh_certificate(&self) {
-        let Some(certificate) = &self.shared.certificate else { return };
-        match certificate.refresh() {
-            Ok(true) => tracing::info!("the new certificate is in use"),
-            Ok(false) => {}
-            Err(error) => tracing::warn!("the old certificate stays in use: {error}"),
         }
     }
 }

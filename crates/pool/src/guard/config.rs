@@ -34,6 +34,10 @@ pub struct GuardConfig {
     pub logins_per_second: u32,
     /// User names one address block may authorise at once.
     pub logins_burst: u32,
+    /// User names all blocks together may authorise per second, in the long run; blocks that brought work are not held up.
+    pub logins_per_second_in_all: u32,
+    /// User names all blocks together may authorise at once: everybody, after a restart.
+    pub logins_burst_in_all: u32,
     /// Bytes one address block may send per second, in the long run.
     pub bytes_per_second: u32,
     /// Bytes one address block may send at once.
@@ -68,6 +72,8 @@ impl Default for GuardConfig {
             connects_burst_in_all: 40_000,
             logins_per_second: 20,
             logins_burst: 8_000,
+            logins_per_second_in_all: 2_000,
+            logins_burst_in_all: 60_000,
             bytes_per_second: 1 << 20,
             bytes_burst: 64 << 20,
             newcomers_per_account: 10_000,

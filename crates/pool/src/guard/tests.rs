@@ -166,6 +166,29 @@ fn user_names_and_strangers_have_their_rates() {
 }
 
 #[test]
+fn all_together_have_a_rate_of_user_names_and_the_proven_are_not_held_up() {
+    let mut guard = guard(|c| (c.logins_per_second_in_all, c.logins_burst_in_all) = (1, 3));
+    let miner = ip("198.51.100.1");
+    guard.enter(miner, 0).unwrap();
+    guard.proved(miner, 1, 0);
+    let strangers: Vec<IpAddr> = (1..=5).map(|n| ip(&format!("203.0.113.{n}"))).collect();
+    for stranger in &strangers {
+        guard.enter(*stranger, 0).unwrap();
+    }
+    let said: Vec<_> = strangers.iter().map(|stranger| guard.login(*stranger, 0)).collect();
+    assert_eq!(said[..3], [Ok(()); 3]);
+    assert_eq!(said[3..], [Err(Refusal::LoginsInAll); 2], "from another block each, and too many in all");
+    assert_eq!(guard.look(strangers[4], 0).unwrap().last_refusal, Some((Refusal::LoginsInAll, 0)));
+    for _ in 0..10 {
+        assert_eq!(guard.login(miner, 0), Ok(()));
+    }
+    guard.enter(ip("127.0.0.1"), 0).unwrap();
+    assert_eq!(guard.login(ip("127.0.0.1"), 0), Ok(()), "allowed");
+    assert_eq!(guard.login(strangers[4], 1_000), Ok(()), "one a second");
+    assert_eq!(guard.login(strangers[4], 1_000), Err(Refusal::LoginsInAll));
+}
+
+#[test]
 fn churn_is_an_offence_and_the_proven_pass_where_all_are_too_many() {
     let mut guard = guard(|c| (c.connects_per_second_in_all, c.connects_burst_in_all) = (1, 1_500));
     let (churner, miner) = (ip("203.0.113.1"), ip("198.51.100.1"));

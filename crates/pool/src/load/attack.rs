@@ -134,7 +134,7 @@ pub fn attack(options: &AttackOptions) -> Result<AttackReport, LoadError> {
             let attacker = &mut attackers[event.token().0];
             attacker.connected |= event.is_writable();
             if event.is_readable() || event.is_error() {
-                attacker.read(&mut sink, &mut report);
+                attacker.read(&mut sink, event.is_read_closed() || event.is_error(), &mut report);
             }
         }
     }
@@ -197,14 +197,14 @@ impl Attacker {
         }
     }
 
-    fn read(&mut self, sink: &mut [u8], report: &mut AttackReport) {
+    fn read(&mut self, sink: &mut [u8], to_end: bool, report: &mut AttackReport) {
         // Who dawdles leaves what it is sent unread.
         if self.kind == Attack::Slow {
             return;
         }
         while let Some(stream) = &mut self.stream {
             match stream.read(sink) {
-                Ok(read) if read == sink.len() => {}
+                Ok(read) if read == sink.len() || read > 0 && to_end => {}
                 Ok(read) if read > 0 => return,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
                 _ => {

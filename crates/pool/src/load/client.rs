@@ -91,8 +91,9 @@ impl Client {
         Ok(())
     }
 
-    /// Reads all there is; false at the end of the connection.
-    pub(super) fn read(&mut self, buffer: &mut [u8], mut each: impl FnMut(Line<'_>)) -> bool {
+    /// Reads all there is; false at the end of the connection. `to_end`: the pool has closed its side, so even behind a short
+    /// read there is an end to be seen, which is told only once.
+    pub(super) fn read(&mut self, buffer: &mut [u8], to_end: bool, mut each: impl FnMut(Line<'_>)) -> bool {
         loop {
             let read = match self.stream.read(buffer) {
                 Ok(0) => return false,
@@ -113,7 +114,7 @@ impl Client {
                 rest = &rest[end + 1..];
             }
             self.partial.extend_from_slice(rest);
-            if read < buffer.len() {
+            if read < buffer.len() && !to_end {
                 return true;
             }
         }

@@ -84,8 +84,10 @@ pub struct LoadReport {
     pub accepted: u64,
     /// Shares answered with an error.
     pub refused: u64,
-    /// Shares without an answer at the end.
+    /// Shares without an answer at the end, on connections that were open.
     pub unanswered: u64,
+    /// Shares without an answer on connections that the pool closed meanwhile.
+    pub cut_off: u64,
     /// Answers a second.
     pub shares_per_second: f64,
     /// Processor time of the pool per answered share, microseconds.

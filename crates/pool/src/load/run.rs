@@ -32,6 +32,7 @@ struct Load<'a> {
     trouble: String,
     accepted: u64,
     refused: u64,
+    cut_off: u64,
     latencies: Vec<u32>,
     /// Clients whose shares are all answered.
     idle: Vec<usize>,
@@ -55,6 +56,7 @@ pub fn run(options: &LoadOptions, mut say: impl FnMut(&str)) -> Result<LoadRepor
         trouble: "nothing answered in time".into(),
         accepted: 0,
         refused: 0,
+        cut_off: 0,
         latencies: Vec::new(),
         idle: Vec::new(),
         nonce: 0,
@@ -144,6 +146,7 @@ impl Load<'_> {
             if client.state == State::Ready {
                 self.ready -= 1;
             }
+            self.cut_off += client.waiting as u64;
             let _ = self.poll.registry().deregister(&mut client.stream);
             why.clone_into(&mut self.trouble);
             self.lost += 1;
@@ -172,7 +175,7 @@ impl Load<'_> {
                 self.writable(key);
             }
             if event.is_readable() || event.is_error() {
-                self.readable(key);
+                self.readable(key, event.is_read_closed() || event.is_error());
             }
         }
         Ok(())
@@ -192,13 +195,13 @@ impl Load<'_> {
         }
     }
 
-    fn readable(&mut self, key: usize) {
+    fn readable(&mut self, key: usize, to_end: bool) {
         let Some(client) = &mut self.clients[key] else { return };
         let now = Instant::now();
         let (mut logged_in, mut refused_login, mut has_job, mut answers) = (false, false, false, 0);
         let (accepted, refused, seen, job) =
             (&mut self.accepted, &mut self.refused, &mut self.seen, &mut self.job);
-        let open = client.read(&mut self.buffer, |line| match line {
+        let open = client.read(&mut self.buffer, to_end, |line| match line {
             Line::LoggedIn => logged_in = true,
             Line::LoginRefused => refused_login = true,
             Line::Accepted => {
@@ -255,7 +258,7 @@ impl Load<'_> {
         let began = Instant::now();
         let end = began + self.options.shares_for;
         let mut sent = 0u64;
-        while Instant::now() < end {
+        while Instant::now() < end && self.ready > 0 {
             let due = match self.options.rate {
                 0.0 => u64::MAX,
                 rate => (began.elapsed().as_secs_f64() * rate) as u64,
@@ -281,7 +284,8 @@ impl Load<'_> {
         self.pump_for(LAST_ANSWERS.min(self.options.shares_for))?;
         report.accepted = self.accepted;
         report.refused = self.refused;
-        report.unanswered = sent - (self.accepted + self.refused).min(sent);
+        report.cut_off = self.cut_off;
+        report.unanswered = sent.saturating_sub(self.accepted + self.refused + self.cut_off);
         self.latencies.sort_unstable();
         let at = |part: f64| {
             let place = (self.latencies.len() as f64 * part) as usize;
@@ -321,7 +325,6 @@ impl Load<'_> {
         self.line = line;
         if let Err(error) = result {
             self.lose(key, &error.to_string());
-            return 0;
         }
         count as u64
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use lode_coins::Coin;
 use lode_ledger::{ChainShare, Credit, Ledger, LedgerOptions, LogError, Payees, Share, TemplateRef, Worker};
 use lode_pool::config::{PoolConfig, PortConfig};
-use lode_pool::front::{Books, Front, FrontError, Handed};
+use lode_pool::front::{Books, Front, FrontError, Handed, Listeners};
 use lode_pool::job::{Job, JobParts, Pays};
 use lode_pool::session::{Accounts, Extranonces, SessionSettings, write_farewell};
 use lode_pool::template::Template;
@@ -109,7 +109,7 @@ pub(crate) fn try_start(config: PoolConfig) -> Result<TestPool, FrontError> {
     let (sender, found) = sync_channel(1024);
     let as_books: Arc<dyn Books> = books.clone();
     let bans = Some(books.dir.path().join("bans.jsonl"));
-    let front = Front::start(&config, settings, as_books, sender, bans)?;
+    let front = Front::start(&config, Listeners::bind(&config)?, settings, as_books, sender, bans)?;
     let mut pool = TestPool { front, books, found, seq: 0 };
     pool.job(BlockHash([1; 32]));
     Ok(pool)

@@ -14,12 +14,12 @@ use mio::{Interest, Token};
 use super::super::Shared;
 use super::super::connection::Connection;
 use super::super::limits::Pressure;
-use super::{LISTENERS_MAX, Thread};
+use super::{LISTENERS_MAX, STRANGERS_BATCH, Thread};
 use crate::guard::Refusal;
 use crate::session::{Accounts, Session};
 
-/// Connections accepted before others are served again, for the same reason.
-const ACCEPT_BATCH: usize = 32;
+/// Connections accepted before others are served again: as many as strangers are served, so that who has come is also heard.
+const ACCEPT_BATCH: usize = STRANGERS_BATCH;
 
 impl Thread {
     /// Accepts what waits, a batch at a time.
@@ -65,7 +65,9 @@ impl Thread {
         let session = Session::new(port as u16, &self.shared.settings, self.now_ms);
         let now_s = (self.now_ms / 1000) as u32;
         let mut connection = Connection::new(stream, address, session, proxied, now_s);
-        connection.entered = !proxied;
+        if !proxied {
+            connection.let_in(&self.shared.allow);
+        }
         let slot = self.connections.vacant_entry();
         let token = Token(slot.key() + LISTENERS_MAX);
         let interest = Interest::READABLE | Interest::WRITABLE;

@@ -7,8 +7,8 @@ use lode_stratum::write_last_word;
 
 use super::super::Shared;
 use super::super::connection::Connection;
-use super::Thread;
 use super::round::Round;
+use super::{STRANGERS_BATCH, Thread};
 use crate::guard::Traffic;
 
 /// How long a connection that is told to go may take to go, in milliseconds, and how much it may still send meanwhile.
@@ -58,41 +58,48 @@ impl Thread {
         }
     }
 
-    /// Once a second: closes who does not log in or has gone quiet, and tries again what failed for want of files.
+    /// Once a second: looks for who does not log in or has gone quiet, and tries again what failed for want of files.
     pub(super) fn tick(&mut self) {
         self.accepting = (0..self.listeners.len()).collect();
         // An idle pool holds no buffers for what was busy.
         self.round = Round::default();
-        let shared = Arc::clone(&self.shared);
         let (now_ms, now_s) = (self.now_ms, (self.now_ms / 1000) as u32);
-        // Where room is short, strangers have little time to say who they are.
-        let short = shared.stats.connections.load(Relaxed) * 10 >= shared.connections_max * 9;
-        let login_ms = if short { shared.login_ms / 10 } else { shared.login_ms };
-        let idle = |connection: &Connection| {
-            let quiet_ms = now_ms.saturating_sub(connection.session.active_ms());
-            match connection.session.is_authorized() {
-                true if quiet_ms > shared.idle_ms => Some("idle"),
-                false if quiet_ms > login_ms => Some("login"),
-                _ => None,
+        let login_ms = self.login_ms();
+        for (key, connection) in &mut self.connections {
+            let lazy = is_below_floor(connection, &self.shared, now_s);
+            if lazy || is_over(connection, self.shared.idle_ms, login_ms, now_ms) {
+                connection.late = true;
+                self.late.push(key);
             }
-        };
-        let ends: Vec<(usize, &'static str)> = self
-            .connections
-            .iter_mut()
-            .filter_map(|(key, connection)| {
-                if let Some(leaving) = &connection.leaving {
-                    return (now_ms.saturating_sub(leaving.since_ms) > LEAVE_MS).then_some((key, "closed"));
-                }
-                let lazy = is_below_floor(connection, &shared, now_s);
-                Some((key, idle(connection).or(lazy.then_some("work_floor"))?))
-            })
-            .collect();
-        for (key, why) in ends {
-            self.dismiss(key, why);
         }
         self.ticks += 1;
         if self.ticks.is_multiple_of(REPORT_TICKS) {
             self.report();
+        }
+    }
+
+    /// How long a connection may take to authorise a user name: where room is short, a tenth of what it has else.
+    fn login_ms(&self) -> u64 {
+        let (open, most) = (self.shared.stats.connections.load(Relaxed), self.shared.connections_max);
+        if open * 10 >= most * 9 { self.shared.login_ms / 10 } else { self.shared.login_ms }
+    }
+
+    /// Ends some of those whose time is over. A crowd that came at once is over at once.
+    pub(super) fn end_late(&mut self) {
+        for _ in 0..STRANGERS_BATCH {
+            let Some(key) = self.late.pop() else { return };
+            // Who has gone meanwhile has left its place to another, perhaps, which is not late.
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            if !std::mem::take(&mut connection.late) {
+                continue;
+            }
+            let why = match &connection.leaving {
+                Some(_) => "closed",
+                None if !connection.session.is_authorized() => "login",
+                None if is_over(connection, self.shared.idle_ms, 0, self.now_ms) => "idle",
+                None => "work_floor",
+            };
+            self.dismiss(key, why);
         }
     }
 
@@ -136,6 +143,16 @@ fn last_word(why: &str) -> Option<&'static str> {
         "work_floor" => "Closing: less work than this pool asks of each connection",
         _ => return None,
     })
+}
+
+/// Whether the time is over that a connection had to go, to authorise a user name, or to bring a share.
+fn is_over(connection: &Connection, idle_ms: u64, login_ms: u64, now_ms: u64) -> bool {
+    let quiet_ms = now_ms.saturating_sub(connection.session.active_ms());
+    match &connection.leaving {
+        Some(leaving) => now_ms.saturating_sub(leaving.since_ms) > LEAVE_MS,
+        None if connection.session.is_authorized() => quiet_ms > idle_ms,
+        None => quiet_ms > login_ms,
+    }
 }
 
 /// Whether a connection has not brought the work that is asked of each, at the end of a time it is measured over.

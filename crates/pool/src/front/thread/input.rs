@@ -28,9 +28,8 @@ impl Thread {
         }
     }
 
-    /// Reads a chunk from a connection and runs it through its session. `to_end`: the other side has closed, so even
-    /// after a short read there is an end to be seen.
-    pub(super) fn read(&mut self, key: usize, to_end: bool, buffer: &mut [u8]) {
+    /// Reads a chunk from a connection and runs it through its session.
+    pub(super) fn read(&mut self, key: usize, buffer: &mut [u8]) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let chunk = loop {
             match connection.stream.read(buffer) {
@@ -41,7 +40,7 @@ impl Thread {
                     if leaving.ignored > LEAVE_BYTES {
                         return self.close(key, "closed");
                     }
-                    return self.again.push(key);
+                    return self.queue(key);
                 }
                 Ok(read) => break &buffer[..read],
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -49,9 +48,8 @@ impl Thread {
                 Err(_) => return self.close(key, "broken"),
             }
         };
-        if to_end || chunk.len() == buffer.len() {
-            self.again.push(key);
-        }
+        let more = connection.to_end || chunk.len() == buffer.len();
+        let miner = connection.is_miner(&self.shared.settings);
         connection.count(chunk.len());
         let result = match connection.opening {
             Opening::Done if connection.tls.is_none() => self.feed(key, chunk),
@@ -60,6 +58,11 @@ impl Thread {
         let result = result.and_then(|()| self.tell_guard(key));
         if let Err(Gone(why)) = result {
             self.dismiss(key, why);
+        }
+        match (more, miner) {
+            (true, true) => self.again.push(key),
+            (true, false) => self.queue(key),
+            _ => {}
         }
         if self.round.out.len() >= ROUND_BYTES || self.round.shares.len() >= ROUND_SHARES {
             self.commit();
@@ -84,7 +87,7 @@ impl Thread {
                         if !self.ask_guard(address) {
                             return Err(Gone("guard"));
                         }
-                        self.connections[key].entered = true;
+                        self.connections[key].let_in(&self.shared.allow);
                         return if held.len() > len { self.opening(key, &held[len..]) } else { Ok(()) };
                     }
                     _ => return Err(Gone("proxy_header")),
