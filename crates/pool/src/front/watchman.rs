@@ -1,6 +1,7 @@
 //! A thread that looks once a second at what runs short, says so before miners notice, keeps the bans on disk, and reads a new
 //! certificate when there is one.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -17,8 +18,8 @@ const TICK: Duration = Duration::from_secs(1);
 const SLOW_TICKS: u64 = 10;
 /// A limit is said again only after it was left by this much.
 const HYSTERESIS: f64 = 0.05;
-/// How much the last second counts in the processors' load: a mean over some ten seconds.
-const LOAD_WEIGHT: f64 = 0.1;
+/// The processors' load is a mean over so many ticks.
+const LOAD_TICKS: usize = 10;
 
 /// The running thread; ends when dropped.
 pub(super) struct Watchman {
@@ -29,7 +30,8 @@ pub(super) struct Watchman {
 impl Watchman {
     pub(super) fn start(shared: Arc<Shared>, memory_max_mib: u64) -> io::Result<Self> {
         let (stop, stopped) = channel::<()>();
-        let mut rounds = Rounds { shared, memory_max_mib, said: Vec::new(), load: 0.0, busy_us: 0, ticks: 0 };
+        let mut rounds =
+            Rounds { shared, memory_max_mib, said: Vec::new(), loads: VecDeque::new(), busy_us: 0, ticks: 0 };
         let thread = std::thread::Builder::new().name("front-watch".into()).spawn(move || {
             let mut last = Instant::now();
             while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
@@ -55,8 +57,8 @@ struct Rounds {
     memory_max_mib: u64,
     /// Limits whose nearness was said.
     said: Vec<&'static str>,
-    /// Part of their time that the busiest serving threads are at work.
-    load: f64,
+    /// Part of their time that the serving threads were at work, in each of the last ticks.
+    loads: VecDeque<f64>,
     busy_us: u64,
     ticks: u64,
 }
@@ -121,13 +123,18 @@ impl Rounds {
         let worked = busy_us.wrapping_sub(std::mem::replace(&mut self.busy_us, busy_us)) as f64;
         let threads = self.shared.busy_us.len();
         let now = of(worked, passed.as_micros() as f64 * threads as f64).min(1.0);
-        self.load += (now - self.load) * LOAD_WEIGHT;
+        self.loads.push_back(now);
+        if self.loads.len() > LOAD_TICKS {
+            self.loads.pop_front();
+        }
+        // The first ticks count as if there had been rest before.
+        let load = self.loads.iter().sum::<f64>() / LOAD_TICKS as f64;
         limits.push(Limit {
             what: "processors",
-            part: self.load,
+            part: load,
             words: format!(
                 "the {threads} serving threads are at work {:.0} % of the time: raise the difficulty, add processors or threads",
-                self.load * 100.0
+                load * 100.0
             ),
         });
         limits

@@ -73,7 +73,7 @@ pub fn churn(options: &LoadOptions, count: u64) -> Result<ChurnReport, LoadError
             let mut logged_in = false;
             if event.is_readable() || event.is_error() {
                 gone |= !client.read(&mut buffer, event.is_read_closed() || event.is_error(), |line| {
-                    logged_in |= line == Line::LoggedIn
+                    logged_in |= line == Line::LoggedIn;
                 });
             }
             if logged_in {

@@ -9,7 +9,7 @@ pub(crate) mod real;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,10 +34,12 @@ pub(crate) fn coin() -> &'static Coin {
     lode_coins::find("bitcoin", "regtest").unwrap()
 }
 
-/// A ledger behind a lock, whose log can be made to fail.
+/// A ledger behind a lock, whose log can be made to fail or to be slow.
 pub(crate) struct TestBooks {
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) broken: AtomicBool,
+    /// Milliseconds that recording takes at least.
+    pub(crate) slow_ms: AtomicU64,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -58,6 +60,7 @@ impl Books for TestBooks {
         if self.broken.load(Ordering::SeqCst) {
             return Err(LogError::Failed("the disk is full".into()));
         }
+        std::thread::sleep(Duration::from_millis(self.slow_ms.load(Ordering::SeqCst)));
         self.ledger.lock().unwrap().record(shares)
     }
 }
@@ -96,7 +99,12 @@ pub(crate) fn try_start(config: PoolConfig) -> Result<TestPool, FrontError> {
         time_ms: now_ms(),
     };
     ledger.record(&[first]).unwrap();
-    let books = Arc::new(TestBooks { ledger: Mutex::new(ledger), broken: AtomicBool::new(false), dir });
+    let books = Arc::new(TestBooks {
+        ledger: Mutex::new(ledger),
+        broken: AtomicBool::new(false),
+        slow_ms: AtomicU64::new(0),
+        dir,
+    });
     let settings = SessionSettings {
         version_mask: config.version_mask,
         vardiff: config.vardiff.clone(),
