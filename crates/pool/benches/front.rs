@@ -61,6 +61,10 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the first miner says that comes back after a crash.
+const LOGIN: &[u8] = b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n\
+    {\"id\":2,\"method\":\"mining.authorize\",\"params\":[\"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080.w\",\"x\"]}\n";
+
 /// The machine, as its kernel describes it.
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -157,11 +161,12 @@ fn measure(connections: usize) -> Result<(), Failure> {
                 LoadOptions { shares, shares_for, pipeline, idle: Duration::ZERO, ..options.clone() };
             let report = run(&options, |_| {})?;
             println!(
-                "  {what} {how}: {:.0} a second, {:.2} us of processor each, answered in {:?} us, {} unanswered",
+                "  {what} {how}: {:.0} a second, {:.2} us of processor each, answered in {:?} us, {} unanswered, {} lost",
                 report.shares_per_second,
                 report.cpu_us_per_share.unwrap_or(0.0),
                 report.latency_us.unwrap_or_default(),
-                report.unanswered,
+                report.unanswered + report.cut_off,
+                report.lost,
             );
         }
     }
@@ -173,11 +178,19 @@ fn measure(connections: usize) -> Result<(), Failure> {
     let dir_path = dir.path().to_owned();
     let again =
         std::thread::spawn(move || Server::start(&address.to_string(), &dir_path).map_err(|e| e.to_string()));
-    while TcpStream::connect(address).is_err() {
-        std::thread::sleep(Duration::from_micros(200));
-    }
+    let mut miner = loop {
+        match TcpStream::connect(address) {
+            Ok(miner) => break miner,
+            Err(_) => std::thread::sleep(Duration::from_micros(200)),
+        }
+    };
+    let listening = began.elapsed();
+    miner.write_all(LOGIN)?;
+    let mut answers = BufReader::new(miner).lines();
+    while !answers.next().ok_or("the pool closed")??.contains("\"id\":2") {}
+    println!("  listening after kill -9     {:>10} ms", listening.as_millis());
     println!(
-        "  listening after kill -9     {:>10} ms, {} MiB of log read",
+        "  a miner logged in           {:>10} ms, {} MiB of log read",
         began.elapsed().as_millis(),
         log >> 20
     );
@@ -250,7 +263,6 @@ async fn serve(args: &[String]) -> Result<(), Failure> {
     let dir = args.next().unwrap_or_else(|| "front-bench".into());
     let threads = args.next().and_then(|threads| threads.parse().ok()).unwrap_or(0);
     let now_ms = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_millis() as u64;
-    let (ledger, _) = Ledger::open(LedgerOptions::new(dir, "bitcoin/regtest"), now_ms)?;
     let (send, templates) = watch::channel(Some(template(0)));
     let least = 1.0 / 4_294_967_296.0;
     let port = PortConfig {
@@ -260,14 +272,19 @@ async fn serve(args: &[String]) -> Result<(), Failure> {
         vardiff: false,
         class: Some(lode_pool::class::CoinbaseClass::Plain),
     };
-    let pool = Pool::start(PoolParts {
+    let config =
+        PoolConfig { ports: vec![port], threads, job_interval_seconds: 600, ..PoolConfig::default() };
+    let listeners = Pool::listen(&config)?;
+    let (ledger, _) = Ledger::open(LedgerOptions::new(dir, "bitcoin/regtest"), now_ms)?;
+    let parts = PoolParts {
         coin: lode_coins::find("bitcoin", "regtest")?,
-        config: PoolConfig { ports: vec![port], threads, job_interval_seconds: 600, ..PoolConfig::default() },
+        config,
         ledger: Arc::new(Mutex::new(ledger)),
         solo: false,
         upstream: NoNode(templates),
         directory: None,
-    })?;
+    };
+    let pool = Pool::start_on(listeners, parts)?;
     println!("{} {} {}", std::process::id(), pool.addresses()[0], pool.connections_max());
     let commands = std::thread::spawn(move || {
         for (number, line) in std::io::stdin().lock().lines().map_while(Result::ok).enumerate() {

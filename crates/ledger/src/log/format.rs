@@ -175,17 +175,19 @@ pub(super) struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// The intact frame at the start of `bytes`.
     pub(super) fn open(bytes: &'a [u8]) -> Option<Self> {
+        let frame = Self::opened(bytes)?;
+        (crc32fast::hash(&bytes[8..frame.len()]) == u32_at(bytes, 4)).then_some(frame)
+    }
+
+    /// The frame at the start of `bytes`, whose checksum was found right before.
+    pub(super) fn opened(bytes: &'a [u8]) -> Option<Self> {
         let head = bytes.get(..FRAME_LEN)?;
         let len = u32_at(head, 8) as usize;
         if head[..4] != FRAME_MAGIC || len > PAYLOAD_MAX {
             return None;
         }
         let frame = bytes.get(..FRAME_LEN + len)?;
-        (crc32fast::hash(&frame[8..]) == u32_at(head, 4)).then(|| Self {
-            payload: &frame[FRAME_LEN..],
-            synced: u32_at(head, 12),
-            sequence: u64_at(head, 16),
-        })
+        Some(Self { payload: &frame[FRAME_LEN..], synced: u32_at(head, 12), sequence: u64_at(head, 16) })
     }
 
     /// Bytes it takes, header included.

@@ -242,7 +242,7 @@ impl Segment {
         let mut dictionary = Dictionary::default();
         let mut sequence = self.header.first_sequence;
         let mut at = HEADER_LEN;
-        while let Some(frame) = Frame::open(&self.bytes[at..self.end]) {
+        while let Some(frame) = Frame::opened(&self.bytes[at..self.end]) {
             sequence = frame.sequence;
             let mut rest = frame.payload;
             while !rest.is_empty() {

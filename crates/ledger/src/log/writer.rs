@@ -88,13 +88,15 @@ impl ShareLog {
         })?;
         let mut recovery = Recovery::default();
         let mut files = segments(dir)?;
-        if let Some((_, path)) = files.last()
-            && Segment::read(path, true)?.is_none()
-        {
-            let lost = fs::metadata(path).map_err(io("read", path))?.len();
-            fs::remove_file(path).map_err(io("remove", path))?;
-            recovery.cut = Some((path.clone(), lost));
-            files.pop();
+        let mut newest = None;
+        if let Some((_, path)) = files.last() {
+            newest = Segment::read(path, true)?;
+            if newest.is_none() {
+                let lost = fs::metadata(path).map_err(io("read", path))?.len();
+                fs::remove_file(path).map_err(io("remove", path))?;
+                recovery.cut = Some((path.clone(), lost));
+                files.pop();
+            }
         }
         let mut headers = Vec::with_capacity(files.len());
         for (_, path) in &files {
@@ -126,7 +128,11 @@ impl ShareLog {
                 return Err(LogError::Missing { dir, missing });
             }
             let last = i + 1 == files.len();
-            let Some(segment) = Segment::read(path, last)? else { continue };
+            let read = match newest.take_if(|_| last) {
+                Some(newest) => Some(newest),
+                None => Segment::read(path, last)?,
+            };
+            let Some(segment) = read else { continue };
             let file = OpenOptions::new().write(true).open(path).map_err(io("open", path))?;
             match segment.tail {
                 Tail::Clean => {}
