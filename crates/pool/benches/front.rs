@@ -274,10 +274,11 @@ async fn serve(args: &[String]) -> Result<(), Failure> {
     };
     let config =
         PoolConfig { ports: vec![port], threads, job_interval_seconds: 600, ..PoolConfig::default() };
-    let listeners = Pool::listen(&config)?;
+    let coin = lode_coins::find("bitcoin", "regtest")?;
+    let listeners = Pool::listen(coin, &config)?;
     let (ledger, _) = Ledger::open(LedgerOptions::new(dir, "bitcoin/regtest"), now_ms)?;
     let parts = PoolParts {
-        coin: lode_coins::find("bitcoin", "regtest")?,
+        coin,
         config,
         ledger: Arc::new(Mutex::new(ledger)),
         solo: false,
