@@ -52,13 +52,37 @@ fn main() -> Result<(), Failure> {
         sizes = vec![1_000, 18_000];
     }
     println!("on {}", machine());
-    for connections in sizes {
-        measure(connections)?;
+    let mut columns = Vec::new();
+    for &connections in &sizes {
+        columns.push(measure(connections)?);
     }
+    print_table(&sizes, &columns);
     if churned > 0 {
         measure_churn(churned)?;
     }
     Ok(())
+}
+
+/// What was measured at one size, in the order of the table.
+#[derive(Default)]
+struct Column(Vec<(String, String)>);
+
+impl Column {
+    fn row(&mut self, what: impl Into<String>, value: String) {
+        let what = what.into();
+        println!("  {what}: {value}");
+        self.0.push((what, value));
+    }
+}
+
+/// The table of `docs/front.md`.
+fn print_table(sizes: &[usize], columns: &[Column]) {
+    let heads: Vec<String> = sizes.iter().map(|size| format!("{size} connections")).collect();
+    println!("\n| what | {} |\n|---{}|", heads.join(" | "), "|---".repeat(sizes.len()));
+    for (number, (what, _)) in columns.first().map_or(&[][..], |column| &column.0).iter().enumerate() {
+        let values: Vec<&str> = columns.iter().filter_map(|c| Some(c.0.get(number)?.1.as_str())).collect();
+        println!("| {what} | {} |", values.join(" | "));
+    }
 }
 
 /// What the first miner says that comes back after a crash.
@@ -130,7 +154,7 @@ impl Server {
 }
 
 /// One size: a fresh pool for each.
-fn measure(connections: usize) -> Result<(), Failure> {
+fn measure(connections: usize) -> Result<Column, Failure> {
     let dir = tempfile::tempdir()?;
     let mut server = Server::start("127.0.0.1:0", dir.path())?;
     let options = server.options(connections);
@@ -138,38 +162,48 @@ fn measure(connections: usize) -> Result<(), Failure> {
     let fresh = run(&LoadOptions { shares_for: Duration::from_millis(100), ..server.options(1) }, |_| {})?;
     let idle = run(&options, |_| {})?;
     println!("\n{connections} connections, {} lost", idle.lost);
-    println!("  log-ins a second            {:>10.0}", idle.logins_per_second);
-    println!("  memory of the empty pool    {:>10} KiB", fresh.memory_before.unwrap_or(0) / 1024);
-    println!("  the same, one miner served  {:>10} KiB", idle.memory_before.unwrap_or(0) / 1024);
-    println!("  memory per idle connection  {:>10.0} B", idle.bytes_per_connection.unwrap_or(0.0));
-    let jobs = LoadOptions { jobs_for: Duration::from_secs(6), ..options.clone() };
-    let load = std::thread::spawn(move || run(&jobs, |_| {}));
-    // Until all are connected and a second idle.
-    std::thread::sleep(Duration::from_secs(3) + Duration::from_micros(100) * connections as u32);
-    for _ in 0..3 {
-        writeln!(server.orders, "job")?;
-        println!("  sent to all within          {:>10} us", server.said.next().ok_or("the pool ended")??);
-    }
-    let seen = load.join().map_err(|_| "the load panicked")??;
-    for job in seen.jobs {
-        println!("  seen by {:>6} within        {:>10} us", job.connections, job.spread_us);
-    }
+    let mut column = Column::default();
+    let mib = |bytes: Option<u64>| bytes.unwrap_or(0) as f64 / f64::from(1 << 20);
+    column.row(
+        "memory of the empty pool; once it has served a miner",
+        format!("{:.1}; {:.1} MiB", mib(fresh.memory_before), mib(idle.memory_before)),
+    );
+    column.row(
+        "memory per idle connection, over a pool that has served one",
+        format!("{:.0} B", idle.bytes_per_connection.unwrap_or(0.0)),
+    );
     for (what, shares) in [("accepted", ShareKind::Fresh), ("refused", ShareKind::Same)] {
         for (how, pipeline, seconds) in [("20 at a time", 20, 6), ("one at a time", 1, 4)] {
             let shares_for = Duration::from_secs(seconds);
             let options =
                 LoadOptions { shares, shares_for, pipeline, idle: Duration::ZERO, ..options.clone() };
             let report = run(&options, |_| {})?;
-            println!(
-                "  {what} {how}: {:.0} a second, {:.2} us of processor each, answered in {:?} us, {} unanswered, {} lost",
-                report.shares_per_second,
-                report.cpu_us_per_share.unwrap_or(0.0),
-                report.latency_us.unwrap_or_default(),
-                report.unanswered + report.cut_off,
-                report.lost,
+            column.row(
+                format!("{what} shares, {how}: processor time each; a second; unanswered"),
+                format!(
+                    "{:.1} us; {:.0}; {}",
+                    report.cpu_us_per_share.unwrap_or(0.0),
+                    report.shares_per_second,
+                    report.unanswered + report.cut_off,
+                ),
             );
         }
     }
+    let jobs = LoadOptions { jobs_for: Duration::from_secs(6), ..options.clone() };
+    let load = std::thread::spawn(move || run(&jobs, |_| {}));
+    // Until all are connected and a second idle.
+    std::thread::sleep(Duration::from_secs(3) + Duration::from_micros(100) * connections as u32);
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        writeln!(server.orders, "job")?;
+        sent.push(server.said.next().ok_or("the pool ended")??);
+    }
+    let seen = load.join().map_err(|_| "the load panicked")??;
+    let seen: Vec<String> =
+        seen.jobs.iter().map(|job| format!("{:.1}", job.spread_us as f64 / 1e3)).collect();
+    column.row("new job to all, first to last, as the load saw it", format!("{} ms", seen.join(", ")));
+    column.row("the same, as the pool sent it", format!("{} us", sent.join(", ")));
+    column.row("log-ins a second", format!("{:.0}", idle.logins_per_second));
     let address = server.address;
     server.child.kill()?;
     server.child.wait()?;
@@ -184,17 +218,16 @@ fn measure(connections: usize) -> Result<(), Failure> {
             Err(_) => std::thread::sleep(Duration::from_micros(200)),
         }
     };
-    let listening = began.elapsed();
+    let listening = began.elapsed().as_millis();
     miner.write_all(LOGIN)?;
     let mut answers = BufReader::new(miner).lines();
     while !answers.next().ok_or("the pool closed")??.contains("\"id\":2") {}
-    println!("  listening after kill -9     {:>10} ms", listening.as_millis());
-    println!(
-        "  a miner logged in           {:>10} ms, {} MiB of log read",
-        began.elapsed().as_millis(),
-        log >> 20
+    column.row(
+        "after kill -9: listening again; a miner logged in; log",
+        format!("{listening} ms; {} ms; {} MiB", began.elapsed().as_millis(), log >> 20),
     );
-    again.join().map_err(|_| "the restart panicked")??.quit()
+    again.join().map_err(|_| "the restart panicked")??.quit()?;
+    Ok(column)
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {

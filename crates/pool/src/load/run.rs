@@ -339,8 +339,7 @@ fn see_job(
     // The id is the first string of the parameters, in every pool's lines.
     let id = line.windows(9).position(|window| window == b"\"params\":").map(|at| &line[at + 9..]);
     let id = id.and_then(|rest| rest.split(|&byte| byte == b'"').nth(1)).unwrap_or_default();
-    let id = String::from_utf8_lossy(id).into_owned();
-    if let Some(known) = seen.iter_mut().rev().take(4).find(|known| known.0 == id) {
+    if let Some(known) = seen.iter_mut().rev().take(4).find(|known| known.0.as_bytes() == id) {
         known.2 = now;
         known.3 += 1;
         return;
@@ -349,7 +348,7 @@ fn see_job(
         *job = Some(notify);
     }
     if seen.len() < JOBS_MAX {
-        seen.push((id, now, now, 1));
+        seen.push((String::from_utf8_lossy(id).into_owned(), now, now, 1));
     }
 }
 
