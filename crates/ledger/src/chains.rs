@@ -31,6 +31,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use lode_pow::ChainLength;
+use lode_primitives::BlockHash;
 
 /// Chains that went on, that the ratio to begin with counts for.
 const PRIOR_CHAINS: f64 = 16.0;
@@ -77,6 +78,8 @@ pub struct ChainShare {
     pub target: ChainLength,
     /// The length that a block needs.
     pub network: ChainLength,
+    /// The block it was to follow: of two blocks with one parent only one can stand.
+    pub parent: BlockHash,
 }
 
 impl ChainShare {
@@ -150,6 +153,8 @@ pub struct ChainBooks {
     /// What all shares were worth, as a difficulty.
     work: f64,
     newcomers: Newcomers,
+    /// What the last block counted follows: another one of the same parent counts as a share alone.
+    parent: Option<BlockHash>,
     path: Option<PathBuf>,
     changed: bool,
 }
@@ -162,6 +167,7 @@ impl Default for ChainBooks {
             total: Standing::default(),
             work: 0.0,
             newcomers: Newcomers::default(),
+            parent: None,
             path: None,
             changed: false,
         }
@@ -276,7 +282,12 @@ impl ChainBooks {
 
     /// Takes an accepted share of an account: what it is credited with, in blocks.
     pub fn take(&mut self, account: &str, share: &ChainShare) -> f64 {
-        let (value, is_block) = (self.value(share), share.is_block());
+        // Who hands in a second block beside one that is there brings the pool nothing.
+        let is_block = share.is_block() && self.parent != Some(share.parent);
+        if is_block {
+            self.parent = Some(share.parent);
+        }
+        let value = self.value(share);
         self.changed = true;
         if self.accounts.len() >= ACCOUNTS_MAX && !self.accounts.contains_key(account) {
             self.forget_half();
@@ -406,12 +417,18 @@ fn luck(count: u32, mean: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     const NETWORK: ChainLength = ChainLength(0x0a80_0000);
 
+    /// A share on a block of its own: no two are brothers.
     fn share(length: u32, target: ChainLength) -> ChainShare {
-        ChainShare { length: ChainLength(length), target, network: NETWORK }
+        static PARENTS: AtomicU64 = AtomicU64::new(0);
+        let mut parent = BlockHash([0; 32]);
+        parent.0[..8].copy_from_slice(&PARENTS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        ChainShare { length: ChainLength(length), target, network: NETWORK, parent }
     }
 
     #[test]
@@ -494,6 +511,19 @@ mod tests {
             })
             .sum();
         assert!((4.0..=5.0).contains(&honest), "{honest}");
+    }
+
+    #[test]
+    fn of_blocks_with_one_parent_one_counts() {
+        let mut books = ChainBooks::default();
+        let first = share(0x0a90_0000, NETWORK);
+        books.take("a", &first);
+        for length in [0x0a90_0001, 0x0b00_0000] {
+            books.take("a", &ChainShare { length: ChainLength(length), ..first });
+        }
+        assert_eq!(books.standing("a").blocks, 1);
+        books.take("a", &share(0x0a90_0000, NETWORK));
+        assert_eq!(books.standing("a").blocks, 2);
     }
 
     #[test]

@@ -182,7 +182,8 @@ fn a_prime_block_is_remembered_at_the_next_tick() {
     let worker = miner(&mut ledger, 1);
     let network = ChainLength(0x0a80_0000);
     let mut take = |length| {
-        let share = ChainShare { length: ChainLength(length), target: network.one_less(), network };
+        let share =
+            ChainShare { length: ChainLength(length), target: network.one_less(), network, parent: hash(1) };
         ledger.credit_chain(worker.account(), &share);
         ledger.tick(HOUR + 1_000).unwrap();
         ledger.chains().standing(worker.account().name())

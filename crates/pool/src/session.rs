@@ -545,11 +545,9 @@ impl Session {
         let goal = Goal::of_difficulty(context.settings.pow, terms.difficulty);
         let checked = context.jobs.check(seq, &class, &solution, goal);
         let credit = match (goal, job.network_goal, checked.length) {
-            (Goal::Length(target), Goal::Length(network), Some(length))
-                if checked.result.is_ok() || checked.is_block =>
-            {
-                let target = target.min(network);
-                context.accounts.credit_chain(&worker, &ChainShare { length, target, network })
+            (Goal::Length(target), Goal::Length(network), Some(length)) if checked.result.is_ok() => {
+                let (target, parent) = (target.min(network), job.template.prev);
+                context.accounts.credit_chain(&worker, &ChainShare { length, target, network, parent })
             }
             _ => Credit::from_difficulty(terms.difficulty.get()).unwrap_or_default(),
         };

@@ -15,7 +15,7 @@
 use lode_ledger::{ChainBooks, ChainShare};
 use lode_pool::origins::Origins;
 use lode_pow::{ChainLength, Origin, sha256d_80};
-use lode_primitives::Multiplier;
+use lode_primitives::{BlockHash, Multiplier};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 /// Origins' bits, times ln 2 and the product of `1 - 1/p` below 2^16.
@@ -201,7 +201,7 @@ fn play(
                         refused += 1;
                         continue;
                     }
-                    let share = ChainShare { length, target, network };
+                    let share = ChainShare { length, target, network, parent: BlockHash(rng.random()) };
                     let credit = books.take(&player.account(hour, rng), &share);
                     player.credit += credit;
                     player.here += credit;

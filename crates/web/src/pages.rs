@@ -173,12 +173,12 @@ fn block_table(pool: &PoolView, blocks: &[BlockView]) -> Markup {
     html! {
         div.wide { table.blocks {
             thead { tr {
-                th { "Height" } th { "Block" } th { "Found" } th.extra { "By" } th.number { "Reward, " (pool.ticker) }
+                th { "Height" } th.extra { "Block" } th { "Found" } th.extra { "By" } th.number { "Reward, " (pool.ticker) }
                 th.number.extra { "Payees" } th.number.extra { "Effort" } th { "State" }
             } }
             tbody { @for block in blocks { tr {
-                td { (block.payouts.height) }
-                td { (block_link(&block.hash)) }
+                td { a href=(format!("/block/{}", block.hash)) { (block.payouts.height) } }
+                td.extra { (block_link(&block.hash)) }
                 td { (ago(pool.now, block.time)) }
                 td.extra { (miner_link(&block.finder)) }
                 td.number { (amount(block.payouts.reward)) }

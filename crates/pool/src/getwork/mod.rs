@@ -14,7 +14,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lode_ledger::{ChainShare, Share, Worker};
+use lode_ledger::{ChainShare, Credit, Share, Worker};
 use lode_pow::ChainLength;
 use lode_stratum::{Goal, Login, Reject, getwork, password_difficulty, written_difficulty};
 
@@ -238,13 +238,16 @@ impl Gateway {
         let (Some(length), Some(network)) = (checked.length, job.network_goal.length()) else {
             return Err(checked.result.err().unwrap_or(Reject::LowDifficulty));
         };
-        let share = ChainShare { length, target: work.target.min(network), network };
+        let parent = job.template.prev;
+        let share = ChainShare { length, target: work.target.min(network), network, parent };
         let (worker, class) = (Arc::clone(&work.worker), Arc::clone(&work.class));
         drop(state);
-        if checked.result.is_err() && !checked.is_block {
-            return Err(checked.result.err().unwrap_or(Reject::LowDifficulty));
-        }
-        let credit = self.shared.books.credit_chain(&worker, &share);
+        let credit = match checked.result {
+            Ok(()) => self.shared.books.credit_chain(&worker, &share),
+            // One that comes too late is sent to the nodes all the same, and credited nothing.
+            Err(_) if checked.is_block => Credit::default(),
+            Err(reject) => return Err(reject),
+        };
         let found = checked.is_block.then(|| Found {
             job: Arc::clone(&job),
             class,
