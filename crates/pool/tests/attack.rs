@@ -170,6 +170,50 @@ fn all_at_once_is_withstood() {
     hold(&Attack::ALL);
 }
 
+/// However many strangers were there first: the share of one who has brought work is recorded, and so answered, before any of
+/// them is heard.
+#[test]
+fn who_works_is_heard_before_the_crowd_at_the_door() {
+    let pool = TestPool::start(PoolConfig { threads: 1, ..config() });
+    let mut miners = [Miner::connect(pool.address()), Miner::connect(pool.address())];
+    for (miner, nonce) in miners.iter_mut().zip(1..) {
+        miner.login("rig");
+        miner.send(&miner.share(50, "rig", nonce));
+        assert_eq!(miner.answer(50)["result"], true);
+    }
+    let mut crowd: Vec<Miner> = (0..300).map(|_| Miner::connect(pool.address())).collect();
+    for stranger in &mut crowd {
+        stranger.send("{\"id\":1,\"method\":\"mining.ping\"}\n");
+        stranger.answer(1);
+    }
+    let refused =
+        || pool.front.stats().refused.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
+    let begun = |batches| {
+        while pool.books.batches.load(Ordering::SeqCst) < batches {
+            std::thread::yield_now();
+        }
+    };
+    // The only thread is held, while it records the share of the one, until all others have spoken.
+    pool.books.batches_max.store(2, Ordering::SeqCst);
+    miners[0].send(&miners[0].share(51, "rig", 3));
+    begun(3);
+    for stranger in &mut crowd {
+        stranger.send("{\"id\":2,\"method\":\"no.such\"}\n");
+    }
+    miners[1].send(&miners[1].share(51, "rig", 4));
+    pool.books.batches_max.store(3, Ordering::SeqCst);
+    begun(4);
+    let heard_first = refused();
+    pool.books.batches_max.store(u64::MAX, Ordering::SeqCst);
+    assert_eq!(heard_first, 0, "strangers were heard before who works");
+    for miner in &mut miners {
+        assert_eq!(miner.answer(51)["result"], true);
+    }
+    for stranger in &mut crowd {
+        assert_eq!(stranger.answer(2)["error"][0], 20);
+    }
+}
+
 /// Who attacks is banned in the end, told so, and those who mine are not.
 #[test]
 fn attackers_are_banned_and_the_miner_whose_address_they_use_is_not() {

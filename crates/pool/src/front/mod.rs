@@ -1,14 +1,15 @@
 //! The front: many miners' sockets, few threads.
 //!
-//! Each thread has an epoll set of its own (`mio`, which tokio stands on as well) with all listeners and its share of the
+//! Each thread has an epoll set of its own (`mio`, which tokio stands on as well), a listener for each port and its share of the
 //! connections; a connection stays on the thread that accepted it. A round of a thread is:
 //!
 //! 1. wait for events, at most until the next tick;
 //! 2. take new jobs from the mailbox and send them to all;
-//! 3. read what came, from every ready connection, into one buffer that all share; run it through the sessions, whose
-//!    answers go into one other buffer;
+//! 3. read what came, from every ready connection that has brought work, into one buffer that all share; run it through the
+//!    sessions, whose answers go into one other buffer;
 //! 4. record all accepted shares of the round in the log, with one call;
-//! 5. send the answers, one write per connection.
+//! 5. send the answers, one write per connection;
+//! 6. do the same for a few of the others that are ready, accept a few, and end a few whose time is over.
 //!
 //! # Correctness
 //! Answers leave (5) only after their shares are recorded (4): what a miner is told was accepted survives `kill -9`. Where

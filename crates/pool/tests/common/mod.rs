@@ -40,6 +40,9 @@ pub(crate) struct TestBooks {
     pub(crate) broken: AtomicBool,
     /// Milliseconds that recording takes at least.
     pub(crate) slow_ms: AtomicU64,
+    /// Batches begun, and how many may be: the next one waits.
+    pub(crate) batches: AtomicU64,
+    pub(crate) batches_max: AtomicU64,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -59,6 +62,10 @@ impl Books for TestBooks {
     fn record(&self, shares: &[Share]) -> Result<(), LogError> {
         if self.broken.load(Ordering::SeqCst) {
             return Err(LogError::Failed("the disk is full".into()));
+        }
+        let batch = self.batches.fetch_add(1, Ordering::SeqCst) + 1;
+        while batch > self.batches_max.load(Ordering::SeqCst) {
+            std::thread::yield_now();
         }
         std::thread::sleep(Duration::from_millis(self.slow_ms.load(Ordering::SeqCst)));
         self.ledger.lock().unwrap().record(shares)
@@ -103,6 +110,8 @@ pub(crate) fn try_start(config: PoolConfig) -> Result<TestPool, FrontError> {
         ledger: Mutex::new(ledger),
         broken: AtomicBool::new(false),
         slow_ms: AtomicU64::new(0),
+        batches: AtomicU64::new(0),
+        batches_max: AtomicU64::new(u64::MAX),
         dir,
     });
     let settings = SessionSettings {
