@@ -144,7 +144,11 @@ async fn less_work_is_refused_and_lies_are_found_out() {
             let named = tokio::time::timeout(PATIENCE, named).await;
             assert!(named.is_ok(), "{coin}: the peer is left because of {why:?}: {:?}", client.left());
         };
-        for (lie, why) in [(Lie::Header, "invalid header"), (Lie::FilterHash(120), "is not the one")] {
+        for (lie, why) in [
+            (Lie::Header, "invalid header"),
+            (Lie::FilterHash(120), "is not the one"),
+            (Lie::OldHeaders, "headers without multipliers"),
+        ] {
             let liar = FakePeer::start(&world, lie).await;
             client.connect(liar.address.to_string());
             named(&liar, why).await;

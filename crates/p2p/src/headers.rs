@@ -94,6 +94,9 @@ impl Peers {
             return self.headers_exhausted(id, step);
         };
         if headers.iter().any(lacks_multiplier) {
+            if self.options.light {
+                return self.punish(id, "sends headers without multipliers, as old nodes do", step);
+            }
             return self.sync_blocks_first(id, step);
         }
         let mut previous = None;

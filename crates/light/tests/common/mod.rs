@@ -14,7 +14,7 @@ use lode_coins::Coin;
 use lode_light::{LightClient, LightOptions, Place, Status};
 use lode_p2p::{HeaderInfo, Options, P2p, TxRef, View};
 use lode_primitives::{
-    Block, BlockFilter, BlockHash, Encode, Hash256, Header, Height, ScriptBuf, Transaction, Wtxid,
+    Block, BlockFilter, BlockHash, Encode, Hash256, Header, Height, Multiplier, ScriptBuf, Transaction, Wtxid,
 };
 
 /// How long anything may take until it counts as not happening.
@@ -119,6 +119,8 @@ pub enum Lie {
     FilterHash(Height),
     /// Its last header has no proof of work.
     Header,
+    /// No lie: it is an old node, whose headers have no multipliers.
+    OldHeaders,
     /// It has no blocks, though it says so.
     Withhold,
     /// Its blocks come with other transactions.
@@ -240,6 +242,9 @@ impl View for FakeChain {
         let from = locator.iter().find_map(|hash| headers.height_of(hash)).unwrap_or(0);
         let mut found: Vec<Header> =
             self.world.blocks.iter().skip(from as usize + 1).take(max).map(|b| b.header.clone()).collect();
+        if self.lie == Lie::OldHeaders {
+            found.iter_mut().for_each(|header| header.multiplier = Some(Multiplier::default()));
+        }
         if self.lie == Lie::Header
             && let Some(last) = found.last_mut()
         {
