@@ -95,6 +95,21 @@ impl Place {
         Ok(lode_coins::find(&self.coin, &self.network)?)
     }
 
+    /// The flags that lead another command to the same wallet, as far as they differ from what is usual; each with a
+    /// space before it.
+    pub(super) fn flags(&self) -> String {
+        let data_dir = self.data_dir.as_ref().map(|dir| dir.display().to_string());
+        [
+            ("--coin", (self.coin != "bitcoin").then_some(self.coin.as_str())),
+            ("--network", (self.network != "main").then_some(self.network.as_str())),
+            ("--wallet", (self.wallet != "default").then_some(self.wallet.as_str())),
+            ("--data-dir", data_dir.as_deref()),
+        ]
+        .into_iter()
+        .filter_map(|(flag, value)| value.map(|value| format!(" {flag} {value}")))
+        .collect()
+    }
+
     /// Where all data lies.
     pub(super) fn data_dir(&self) -> anyhow::Result<PathBuf> {
         self.data_dir.clone().map_or_else(default_data_dir, Ok)
@@ -140,10 +155,14 @@ impl Place {
     /// Opens the wallet, without a look at the chain.
     pub(super) fn open(&self) -> anyhow::Result<Wallet> {
         let (path, coin) = (self.path()?, self.coin()?);
-        lode_wallet::file::read_header(&path).map_err(|error| match path.exists() {
-            true => error,
-            false => lode_wallet::file::FileError::Missing(path.clone()),
-        })?;
+        if !path.exists() {
+            bail!(
+                "there is no wallet at {}; make one with `lode wallet{} create`, or see `lode wallet list`",
+                path.display(),
+                self.flags()
+            );
+        }
+        lode_wallet::file::read_header(&path)?;
         Ok(Wallet::open(&path, &self.passphrase()?, coin)?)
     }
 

@@ -151,7 +151,10 @@ pub(super) fn history(place: &Place, args: &History) -> anyhow::Result<()> {
         return show::print_json(&shown.map(|entry| entry_json(wallet, entry)).collect());
     }
     if entries.is_empty() {
-        println!("Nothing came or went yet. `lode wallet address` gives an address to be paid at.");
+        println!(
+            "Nothing came or went yet. `lode wallet{} address` gives an address to be paid at.",
+            place.flags()
+        );
     }
     for entry in shown {
         let when = show::time(entry.time);

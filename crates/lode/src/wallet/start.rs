@@ -160,7 +160,10 @@ pub(super) fn restore(place: &Place, args: &Restore) -> anyhow::Result<()> {
         Err(error) => println!("The chain could not be read yet ({error:#}); the next command tries again."),
     }
     if wallet.seed().is_none() {
-        println!("It only watches: payments are made with `lode wallet psbt` and signed where the keys are.");
+        println!(
+            "It only watches: payments are made with `lode wallet{} psbt` and signed where the keys are.",
+            place.flags()
+        );
     }
     Ok(())
 }
