@@ -123,11 +123,24 @@ impl Wallet {
             return Err(WalletError::Data { size, max });
         }
         let change = self.change_key(&[])?;
-        let mut task = self.task(self.rule(relay_rate(self.coin))?, &[], Vec::new(), change)?;
-        task.base_weight += 4 * (compact_size_len(size as u64) + size) - DATA_WEIGHT;
-        let mut plan = self.plan_task(task, Vec::new(), Vec::new(), self.spendable(&[])?, change)?;
-        plan.tx.data = Some(data);
-        Ok(plan)
+        let more = 4 * (compact_size_len(size as u64) + size) - DATA_WEIGHT;
+        let plan = |payments: Vec<Payment>| {
+            let mut task = self.task(self.rule(relay_rate(self.coin))?, &payments, Vec::new(), change)?;
+            task.base_weight += more;
+            self.plan_task(task, payments, Vec::new(), self.spendable(&[])?, change)
+        };
+        let mut chosen = match plan(Vec::new()) {
+            Ok(plan) if !plan.payments.is_empty() => plan,
+            // All would be fee, and a transaction without outputs is none: the least that an output may hold comes back.
+            Ok(_) | Err(WalletError::TooLittle { .. }) => {
+                let script = self.script_at(change);
+                let output = TxOut { value: self.least_output(&script), script_pubkey: script };
+                plan(vec![Payment { output, own: Some(change) }])?
+            }
+            Err(error) => return Err(error),
+        };
+        chosen.tx.data = Some(data);
+        Ok(chosen)
     }
 
     /// Plans the gathering of all spendable coins that hold no more than `below`, in as few transactions as their size

@@ -95,6 +95,32 @@ fn every_coin_and_every_kind_of_address_both_ways() {
 }
 
 #[test]
+fn data_is_paid_for_and_something_always_comes_back() {
+    let coin = lode_coins::find("datacoin", "regtest").unwrap();
+    let cent = lode_primitives::COIN / 100;
+    // A transaction of 3,000 bytes of data costs 0.20; 0.05 is the least an output may hold.
+    for (held, comes_back) in [(50 * cent, 30 * cent), (25 * cent, 5 * cent)] {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut chain, mut anna, _) = two(coin, directory.path(), held);
+        let plan = anna.plan_data(vec![7; 3_000]).unwrap();
+        assert_eq!((plan.fee.to_sat(), plan.change().to_sat()), (20 * cent, comes_back));
+        let tx = anna.sign(&plan).unwrap();
+        anna.send(&tx, &mut chain).unwrap();
+        chain.mine_empty(1);
+        sync(&mut anna, &mut chain);
+        assert_eq!(anna.balance().spendable.to_sat(), comes_back);
+    }
+    // Enough for the fee, too little for an output behind it.
+    for held in [20 * cent, 24 * cent] {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, anna, _) = two(coin, directory.path(), held);
+        let error = anna.plan_data(vec![7; 3_000]).unwrap_err();
+        assert!(matches!(error, WalletError::TooLittle { .. }), "{error}");
+        assert!(error.to_string().contains("0.25"), "{error}");
+    }
+}
+
+#[test]
 fn each_refusal_is_plain_and_comes_before_signing() {
     let coin = lode_coins::find("bitcoin", "regtest").unwrap();
     let directory = tempfile::tempdir().unwrap();
