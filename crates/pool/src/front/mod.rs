@@ -74,38 +74,12 @@ pub struct FrontStats {
     pub refused: [AtomicU64; Reject::ALL.len()],
     /// The log cannot be written: shares are being refused.
     pub log_failed: AtomicBool,
-    /// How long miners' answers waited in the pool, at most: from the look at the sockets before the one that found them ready,
-    /// to the last answer of the round. By powers of two of a microsecond: place `n` counts those under `1 << n`.
-    pub waits: [AtomicU64; WAITS],
     /// What is running short, as of the last second.
     pub limits: Mutex<Vec<Limit>>,
     /// Unix microseconds at which the last job's first and last line were sent, over all threads.
     pub fanout_first_us: AtomicU64,
     /// See `fanout_first_us`.
     pub fanout_last_us: AtomicU64,
-}
-
-/// Places of [`FrontStats::waits`]: up to four seconds, and what is longer in the last.
-const WAITS: usize = 24;
-
-impl FrontStats {
-    /// Counts answers that waited.
-    fn waited(&self, us: u64, answers: u64) {
-        let place = (u64::BITS - us.leading_zeros()) as usize;
-        self.waits[place.min(WAITS - 1)].fetch_add(answers, Ordering::Relaxed);
-    }
-
-    /// Microseconds below which this part of the miners' answers waited in the pool, as a power of two.
-    pub fn waited_us(&self, part: f64) -> u64 {
-        let counts = self.waits.each_ref().map(|count| count.load(Ordering::Relaxed));
-        let wanted = counts.iter().sum::<u64>() as f64 * part;
-        let mut sum = 0.0;
-        let place = counts.iter().position(|count| {
-            sum += *count as f64;
-            sum >= wanted
-        });
-        1 << place.unwrap_or(WAITS - 1)
-    }
 }
 
 /// A found block on its way to the disk.

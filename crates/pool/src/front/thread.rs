@@ -116,7 +116,6 @@ impl Thread {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut buffer = vec![0; READ_CHUNK];
         let mut next_tick = Instant::now() + TICK;
-        let mut looked = Instant::now();
         loop {
             let asked = Instant::now();
             let wait = match self.has_more() {
@@ -130,21 +129,11 @@ impl Thread {
                 std::thread::sleep(Duration::from_millis(100));
             }
             let woke = Instant::now();
-            let rested = woke.duration_since(asked) > SHORT_WAIT;
-            if rested {
-                // Nothing was ready while it slept.
-                looked = woke;
-            }
             self.now_ms = unix_us() / 1000;
             if !self.take_mail() {
                 return;
             }
-            let answered = self.serve(&events, &mut buffer);
-            if answered > 0 {
-                let waited_us = u64::try_from(looked.elapsed().as_micros()).unwrap_or(u64::MAX);
-                self.shared.stats.waited(waited_us, answered as u64);
-            }
-            looked = woke;
+            self.serve(&events, &mut buffer);
             self.serve_strangers(&mut buffer);
             self.accept();
             self.end_late();
@@ -152,6 +141,7 @@ impl Thread {
                 next_tick = Instant::now() + TICK;
                 self.tick();
             }
+            let rested = woke.duration_since(asked) > SHORT_WAIT;
             let since = if rested { woke } else { asked };
             let busy_us = u64::try_from(since.elapsed().as_micros()).unwrap_or(0);
             self.shared.busy_us[self.number].fetch_add(busy_us, Relaxed);
@@ -166,8 +156,8 @@ impl Thread {
             && self.late.is_empty())
     }
 
-    /// Serves the miners that are ready, and puts the strangers in their queue. How many were served.
-    fn serve(&mut self, events: &Events, buffer: &mut [u8]) -> usize {
+    /// Serves the miners that are ready, and puts the strangers in their queue.
+    fn serve(&mut self, events: &Events, buffer: &mut [u8]) {
         let mut served = self.again.len();
         for key in std::mem::take(&mut self.again) {
             self.read(key, buffer);
@@ -200,7 +190,6 @@ impl Thread {
             }
         }
         self.commit();
-        served
     }
 
     /// Puts a connection behind the strangers that are ready.
