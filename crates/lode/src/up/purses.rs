@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context;
 use lode_node::NodeHandle;
 use lode_node::rpc::client::{RpcAuth, RpcClient};
-use lode_primitives::{Amount, Txid};
+use lode_primitives::{Amount, Height, Txid};
 use lode_wallet::{Balance, FeeRate, GAP, Keys, NewWallet, Pay, Seed, Wallet};
 
 use crate::wallet::{RpcSource, wallet_path};
@@ -41,6 +41,8 @@ pub(crate) struct Look {
     pub(crate) name: String,
     /// What is in it.
     pub(crate) balance: Balance,
+    /// The block it has seen the chain up to: further than the story has got to where blocks come fast.
+    pub(crate) height: Height,
     /// What it paid the other just now: amount, fee, transaction, to whom.
     pub(crate) paid: Option<(Amount, Amount, Txid, String)>,
 }
@@ -105,6 +107,7 @@ impl Inner {
             looks.push(Look {
                 name: self.purses[from].name.clone(),
                 balance: wallets[from].balance(),
+                height: wallets[from].synced_to().map_or(0, |block| block.height),
                 paid: paid.map(|(amount, fee, txid)| (amount, fee, txid, self.purses[to].name.clone())),
             });
         }

@@ -11,7 +11,7 @@ use lode_miner::Counted;
 use lode_node::{BlockStatus, NodeHandle};
 use lode_pool::journal::FoundBlock;
 use lode_pow::ChainLength;
-use lode_primitives::{Amount, Block, Decode as _};
+use lode_primitives::{Amount, Block, Decode as _, Height};
 use lode_wallet::Balance;
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub(crate) struct Story {
     rewards: Amount,
     paid: BTreeMap<String, Amount>,
     /// The wallets as they were last seen.
-    wallets: BTreeMap<String, Balance>,
+    wallets: BTreeMap<String, (Balance, Height)>,
 }
 
 /// A payee of a block, as told.
@@ -192,10 +192,10 @@ impl Story {
         };
         for look in looks {
             let balance = look.balance;
-            self.wallets.insert(look.name.clone(), balance);
+            self.wallets.insert(look.name.clone(), (balance, look.height));
             if self.json {
                 say(&json!({
-                    "event": "wallet", "name": look.name,
+                    "event": "wallet", "name": look.name, "height": look.height,
                     "spendable_sat": balance.spendable.to_sat(), "immature_sat": balance.immature.to_sat(),
                     "unconfirmed_sat": balance.unconfirmed.to_sat(), "next_mature_in_blocks": balance.next_mature,
                     "paid": look.paid.map(|(amount, fee, txid, to)| json!({
@@ -210,8 +210,8 @@ impl Story {
                 None => String::new(),
             };
             say(&format!(
-                "         wallet {:<6} {} spendable, {} maturing{next}",
-                look.name, balance.spendable, balance.immature
+                "         wallet {:<6} {} spendable, {} maturing{next}, at block {}",
+                look.name, balance.spendable, balance.immature, look.height
             ))?;
             if let Some((amount, fee, txid, to)) = look.paid {
                 say(&format!(
@@ -274,9 +274,9 @@ impl Story {
             for (name, amount) in miners.chain(sums).filter(|_| self.blocks > 0) {
                 say(&format!("  {name:<8} {:>20} {}", amount.to_string(), self.coin.ticker))?;
             }
-            for (name, balance) in &self.wallets {
+            for (name, (balance, height)) in &self.wallets {
                 say(&format!(
-                    "  wallet {name}: {} {}, of it {} spendable",
+                    "  wallet {name} at block {height}: {} {}, of it {} spendable",
                     balance.total(),
                     self.coin.ticker,
                     balance.spendable
