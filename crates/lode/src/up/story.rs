@@ -210,8 +210,8 @@ impl Story {
                 None => String::new(),
             };
             say(&format!(
-                "         wallet {:<6} {} spendable, {} maturing{next}, at block {}",
-                look.name, balance.spendable, balance.immature, look.height
+                "         wallet {} at block {}: {} spendable, {} maturing{next}",
+                look.name, look.height, balance.spendable, balance.immature
             ))?;
             if let Some((amount, fee, txid, to)) = look.paid {
                 say(&format!(
