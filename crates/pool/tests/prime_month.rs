@@ -384,3 +384,43 @@ fn a_small_gamer_among_many_newcomers_takes_little_of_theirs() {
         assert!(gamer.income - gamer.found < 0.04 * newcomers, "{name}: {gamer:?}");
     }
 }
+
+/// Standard deviations of what an honest miner of `size` blocks a month is paid and finds in a month, in parts of `size`: ten of these
+/// beside five big ones, over their first three months.
+fn spread(size: f64) -> (f64, f64) {
+    let (mut paid, mut found) = (Vec::new(), Vec::new());
+    for seed in 0..30 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let big = ["b0", "b1", "b2", "b3", "b4"].map(|name| player(name, AIM, 60.0, Habit::Stays));
+        let small = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9"];
+        let mut all = Vec::from(big);
+        all.extend(small.map(|name| player(name, AIM, size, Habit::Stays)));
+        let (mut books, origins) = (ChainBooks::default(), Origins::default());
+        for month in 1..=MONTHS {
+            for player in &mut all {
+                (player.credit, player.blocks) = (0.0, 0);
+            }
+            play(&mut rng, &mut all, (&mut books, &origins), ChainLength(0x0a99_0000), Sieve::Half, month);
+            let rate = blocks(&all) / all.iter().map(|player| player.credit).sum::<f64>();
+            for player in &all[5..] {
+                paid.push(player.credit * rate / size);
+                found.push(f64::from(player.blocks) / size);
+            }
+        }
+    }
+    (deviation(&paid), deviation(&found))
+}
+
+fn deviation(values: &[f64]) -> f64 {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+}
+
+#[test]
+fn an_honest_miners_months_differ_less_than_alone() {
+    for (size, at_most) in [(2.5, 0.85), (10.0, 0.95)] {
+        let (paid, found) = spread(size);
+        println!("{size} blocks a month: paid {paid:.2}, found {found:.2}");
+        assert!(paid < at_most * found, "{size} blocks a month: paid {paid}, found {found}");
+    }
+}
